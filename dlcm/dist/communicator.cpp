@@ -1,0 +1,1 @@
+#include "dlcm/dist/communicator.h"

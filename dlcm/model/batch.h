@@ -1,0 +1,19 @@
+// What a model reads in one forward pass: a packed micro-batch.
+#pragma once
+
+#include "dlcm/nn/documents.h"
+
+#include <ATen/ATen.h>
+
+namespace dlcm {
+
+struct Batch {
+  at::Tensor token_T;      // int64 ids
+  at::Tensor target_T;     // int64 id of the next token of the same document, -1 where there is none
+  Documents documents;     // pieces: windows cut at document edges
+  int64_t first_token = 0;  // index of row 0 within the optimiser step (keys the boundary draws)
+
+  int64_t tokens() const { return documents.rows(); }
+};
+
+}  // namespace dlcm

@@ -1,0 +1,47 @@
+// Text to token ids and back, byte-exact: decode(encode(x)) == x for any bytes, also invalid UTF-8.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dlcm {
+
+inline constexpr std::string_view kEndOfText = "<|endoftext|>";
+inline constexpr std::string_view kBeginOfText = "<|bos|>";
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual int64_t vocabulary() const = 0;
+  virtual int64_t end_of_text() const = 0;
+  virtual int64_t begin_of_text() const = 0;
+
+  // Ids of plain text: special-token text inside it is text, no special token is added.
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  // The bytes of one token; empty for a special token. Throws Error for an id outside [0, vocabulary()).
+  virtual const std::string& piece(int64_t id) const = 0;
+  // What is stored with a checkpoint and a data set so that load_tokenizer gives an equal tokenizer: the content of
+  // its file ("bytes" for plain bytes).
+  virtual const std::string& serialized() const = 0;
+
+  // The concatenated pieces. Throws Error for an id outside [0, vocabulary()).
+  std::string decode(const std::vector<int32_t>& ids) const;
+  // Special tokens by their text, all others by their bytes.
+  std::string display(int64_t id) const;
+  // 128-bit hash of serialized(), as 32 hexadecimal digits; shards carry it.
+  std::string hash() const;
+  // One entry per id: 1 where the token's text begins with white space or punctuation (the whitespace rule).
+  std::vector<uint8_t> opens_word() const;
+};
+
+// `source` is "bytes" (256 bytes, then <|endoftext|> = 256 and <|bos|> = 257; no file needed) or the path of a
+// SentencePiece model. Throws Error for a missing, foreign or corrupted file.
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& source);
+// From what serialized() gave; `where` names the origin in messages.
+std::shared_ptr<const Tokenizer> tokenizer_from_serialized(const std::string& serialized, const std::string& where);
+
+}  // namespace dlcm
