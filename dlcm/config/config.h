@@ -2,10 +2,13 @@
 // writing, --set, the comparison on --resume and docs/configuration.md all derive from that list.
 #pragma once
 
+#include "dlcm/util/error.h"
+
 #include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace dlcm {
@@ -193,7 +196,8 @@ struct TrainConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("steps", self.steps, "optimiser steps in all");
     visit("tokens_per_step", self.tokens_per_step, "tokens of one optimiser step, over all micro-batches and ranks");
-    visit("micro_batch_tokens", self.micro_batch_tokens, "tokens of one forward and backward pass; a multiple of context");
+    visit("micro_batch_tokens", self.micro_batch_tokens,
+          "tokens of one forward and backward pass; a multiple of context");
     visit("context", self.context, "tokens of a window; documents that cross its edge restart");
     visit("seed", self.seed, "seeds the initial weights, the order of the data and the boundary draws");
     visit("threads", self.threads, "CPU threads; 0 is one per core");
@@ -314,21 +318,33 @@ struct Config {
 Config parse_config(std::string_view toml, std::string_view where, const std::vector<std::string>& settings = {});
 Config load_config(const std::string& path, const std::vector<std::string>& settings = {});
 
-// Throws Error naming the key where the numbers do not fit together.
+// Numbers that do not fit together. parse_config puts the place of the first of `keys` that was set in front.
+class ConfigError : public Error {
+ public:
+  ConfigError(std::vector<std::string> keys, const std::string& message)
+      : Error("{}", message), keys_(std::move(keys)) {}
+  const std::vector<std::string>& keys() const { return keys_; }
+
+ private:
+  std::vector<std::string> keys_;
+};
+
+// Throws ConfigError naming the keys where the numbers do not fit together.
 void check_config(const Config& config);
 
 // Every field, as TOML that parse_config reads back to an equal config.
 std::string to_toml(const Config& config);
 
-// One leaf field: its dotted key ("train.steps"), its value as TOML, and what it is.
+// One leaf field: its dotted key ("train.steps"), its value as TOML, what it takes in words, and what it is.
 struct ConfigEntry {
   std::string key;
   std::string value;
+  std::string values;
   std::string description;
 };
 std::vector<ConfigEntry> config_entries(const Config& config);
 
-// The table of docs/configuration.md.
+// The whole of docs/configuration.md.
 std::string config_markdown();
 
 }  // namespace dlcm
