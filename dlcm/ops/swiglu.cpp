@@ -8,59 +8,53 @@
 namespace dlcm {
 namespace {
 
+constexpr int64_t kElementsPerTask = 4096;
+
 class SwiGlu : public torch::autograd::Function<SwiGlu> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gate_and_up_in) {
-    const auto gate_and_up = gate_and_up_in.contiguous();
-    const int64_t rows = gate_and_up.size(0), size = gate_and_up.size(1) / 2;
-    auto out = at::empty({rows, size}, gate_and_up.options());
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gate_in,
+                            const at::Tensor& up_in) {
+    const auto gate = gate_in.contiguous(), up = up_in.contiguous();
+    auto out = at::empty_like(gate);
     AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "swiglu", [&] {
-      const auto* source = gate_and_up.const_data_ptr<scalar_t>();
+      const auto* gates = gate.const_data_ptr<scalar_t>();
+      const auto* ups = up.const_data_ptr<scalar_t>();
       auto* target = out.mutable_data_ptr<scalar_t>();
-      at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) {
-          const auto* gate = source + row * 2 * size;
-          rows::swiglu(gate, gate + size, target + row * size, size);
-        }
+      at::parallel_for(0, out.numel(), kElementsPerTask, [&](int64_t first, int64_t last) {
+        rows::swiglu(gates + first, ups + first, target + first, last - first);
       });
     });
-    context->save_for_backward({gate_and_up});
+    context->save_for_backward({gate, up});
     return out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const auto gate_and_up = context->get_saved_variables()[0];
+    const auto saved = context->get_saved_variables();
     const auto dout = gradients[0].contiguous();
-    const int64_t rows = dout.size(0), size = dout.size(1);
-    auto below = at::empty_like(gate_and_up);
+    auto dgate = at::empty_like(dout), dup = at::empty_like(dout);
     AT_DISPATCH_FLOATING_TYPES(dout.scalar_type(), "swiglu_backward", [&] {
-      const auto* source = gate_and_up.const_data_ptr<scalar_t>();
+      const auto* gates = saved[0].const_data_ptr<scalar_t>();
+      const auto* ups = saved[1].const_data_ptr<scalar_t>();
       const auto* above = dout.const_data_ptr<scalar_t>();
-      auto* target = below.mutable_data_ptr<scalar_t>();
-      at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) {
-          const auto* gate = source + row * 2 * size;
-          auto* dgate = target + row * 2 * size;
-          rows::swiglu_backward(gate, gate + size, above + row * size, dgate, dgate + size, size);
-        }
+      auto* gate_target = dgate.mutable_data_ptr<scalar_t>();
+      auto* up_target = dup.mutable_data_ptr<scalar_t>();
+      at::parallel_for(0, dout.numel(), kElementsPerTask, [&](int64_t first, int64_t last) {
+        rows::swiglu_backward(gates + first, ups + first, above + first, gate_target + first, up_target + first,
+                              last - first);
       });
     });
-    return {below};
+    return {dgate, dup};
   }
 };
 
 }  // namespace
 
-at::Tensor swiglu(const at::Tensor& gate_and_up) {
-  TORCH_CHECK(gate_and_up.dim() == 2 && gate_and_up.size(1) % 2 == 0, "swiglu: expected [T, 2F], found ",
-              gate_and_up.sizes());
-  return SwiGlu::apply(gate_and_up);
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  TORCH_CHECK(gate.sizes() == up.sizes(), "swiglu: gate is ", gate.sizes(), ", up ", up.sizes());
+  return SwiGlu::apply(gate, up);
 }
 
-at::Tensor swiglu_reference(const at::Tensor& gate_and_up) {
-  const auto halves = gate_and_up.chunk(2, -1);
-  return at::silu(halves[0]) * halves[1];
-}
+at::Tensor swiglu_reference(const at::Tensor& gate, const at::Tensor& up) { return at::silu(gate) * up; }
 
 }  // namespace dlcm

@@ -5,8 +5,8 @@
 
 namespace dlcm {
 
-// gate_and_up [T, 2F]: gate in the first F columns, up in the rest. Returns [T, F]. Differentiable.
-at::Tensor swiglu(const at::Tensor& gate_and_up);
-at::Tensor swiglu_reference(const at::Tensor& gate_and_up);
+// gate and up of one shape, float or double. Differentiable in both.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+at::Tensor swiglu_reference(const at::Tensor& gate, const at::Tensor& up);
 
 }  // namespace dlcm

@@ -1,0 +1,99 @@
+// Files that survive a crash: whole reads with a bound, writes that are synced and appear at once or not at all, and
+// the lock of a run directory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace dlcm {
+
+inline constexpr int64_t kLargestReadBytes = int64_t{1} << 30;
+
+// The file's bytes. Throws Error where there is no such file or it is larger than `largest_bytes`, RuntimeFailure where
+// it cannot be read.
+std::string read_file(const std::string& path, int64_t largest_bytes = kLargestReadBytes);
+
+// Replaces `path` by `content`, durably: after a crash it holds the old content or all of the new one.
+// Throws RuntimeFailure naming the path and the system's reason (disk full) and leaves the old content.
+void write_file_synced(const std::string& path, std::string_view content);
+
+// Makes the entries of a directory durable. Throws RuntimeFailure.
+void sync_directory(const std::string& path);
+
+// Renames a file or a directory durably; both names have the same parent. An existing directory `to` must be empty.
+// Throws RuntimeFailure.
+void rename_synced(const std::string& from, const std::string& to);
+
+// A file read at given offsets; its size is taken once, when it is opened.
+class InputFile {
+ public:
+  // Throws Error where there is no such file or `path` is no regular file, RuntimeFailure where it cannot be opened.
+  explicit InputFile(std::string path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  int64_t bytes() const { return bytes_; }
+  // Fills `length` bytes of `buffer`. Throws RuntimeFailure where the file has become shorter or cannot be read.
+  void read(int64_t offset, void* buffer, int64_t length) const;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  int64_t bytes_ = 0;
+};
+
+// A file written in pieces. The pieces go to PATH.partial, which takes the name PATH in close(); without close() the
+// destructor removes it. What is not a regular file (/dev/null, a pipe) is written in place.
+class OutputFile {
+ public:
+  // Throws RuntimeFailure where the file cannot be created.
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  // Throws RuntimeFailure where the disk does not take all bytes.
+  void append(std::string_view bytes);
+  // Syncs the file, gives it its name and syncs its directory. Throws RuntimeFailure.
+  void close();
+
+ private:
+  std::string path_;
+  std::string written_path_;
+  int descriptor_ = -1;
+};
+
+// A file that only grows, one whole record at a time; each record is handed to the system at once, unsynced.
+class AppendFile {
+ public:
+  // Creates the file where there is none. Throws RuntimeFailure.
+  explicit AppendFile(std::string path);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  // Throws RuntimeFailure where the disk does not take all bytes.
+  void append(std::string_view record);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+// The right to train in a run directory, held until this object or its process ends, however it ends.
+class RunLock {
+ public:
+  // Creates the directory where there is none and locks RUN/lock. Throws Error where another process holds the lock,
+  // naming it, and RuntimeFailure where the file system refuses.
+  explicit RunLock(const std::string& run);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace dlcm

@@ -1,0 +1,50 @@
+// The cross-attention Psi, once, before the decoder: token t reads places 1 .. j(t) of its document.
+//   Psi(H, Z) = H + W_o softmax(Q K^T / sqrt(H)) V, Q from H, K and V from the smoothed places (SPEC section 1).
+#pragma once
+
+#include "dlcm/config/config.h"
+#include "dlcm/model/parser.h"
+#include "dlcm/model/segmentation.h"
+#include "dlcm/nn/key_value_cache.h"
+#include "dlcm/nn/linear.h"
+#include "dlcm/nn/norm.h"
+
+#include <torch/nn/module.h>
+
+#include <vector>
+
+namespace dlcm {
+
+// What one sequence's decoding keeps of the cross-attention.
+struct CrossAttentionState {
+  KeyValueCache places;
+  at::Tensor log_length_S;  // replicated reading: log of each closed segment's length; the open one's is not used
+  int64_t open_length = 0;  // tokens of the open segment
+};
+
+class CrossAttentionImpl : public torch::nn::Module {
+ public:
+  explicit CrossAttentionImpl(const Config& config);
+
+  // h_TD raw, z_SW smoothed places -> [T, D].
+  at::Tensor forward(const at::Tensor& h_TD, const at::Tensor& z_SW, const Segmentation& segmentation, const Cut& cut);
+  // Rows that continue one sequence per document; z_SW holds the places that open in them, packed in the same order.
+  at::Tensor step(const at::Tensor& h_TD, const at::Tensor& z_SW, const Cut& cut, const Documents& documents,
+                  const std::vector<CrossAttentionState*>& states);
+
+ private:
+  at::Tensor queries(const at::Tensor& h_TD) const;
+  at::Tensor keys(const at::Tensor& z_SW) const;
+  at::Tensor values(const at::Tensor& z_SW) const;
+  // Adds W_o of the attention's output to H; under straight_through p gets its gradient here.
+  at::Tensor residual(const at::Tensor& h_TD, const at::Tensor& mixed_TNH, const Cut& cut) const;
+
+  StackConfig stack_;
+  CrossAttentionReading reading_;
+  ParserGradient gradient_;
+  RmsNorm norm_, query_norm_, key_norm_;
+  Linear query_, key_, value_, output_;
+};
+TORCH_MODULE(CrossAttention);
+
+}  // namespace dlcm

@@ -1,0 +1,61 @@
+// What training, evaluation and decoding need of a model, DLCM or baseline alike.
+#pragma once
+
+#include "dlcm/config/config.h"
+#include "dlcm/model/batch.h"
+#include "dlcm/model/parser.h"
+#include "dlcm/model/segmentation.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace dlcm {
+
+struct Output {
+  at::Tensor y_TD;                           // normed decoder output; logits are logit_scale * y head^T
+  std::optional<Cut> cut;                    // none for a model without concepts
+  std::optional<Segmentation> segmentation;  // none in a step, and for a model without concepts
+};
+
+// What one sequence's decoding keeps. Made by new_state, read only by the model that made it.
+class DecodingState {
+ public:
+  virtual ~DecodingState() = default;
+};
+
+class LanguageModel : public torch::nn::Module {
+ public:
+  // Every document of the batch from its first token.
+  virtual Output forward(const Batch& batch, const Decision& decision) = 0;
+
+  // Scores and boundaries alone: the first pass of the Global Parser (SPEC section 2). None for the baseline.
+  virtual std::optional<Cut> parse(const Batch& batch, const Decision& decision) = 0;
+
+  virtual std::unique_ptr<DecodingState> new_state() const = 0;
+  // Rows that continue sequences: document i of batch.documents continues states[i]. Prefill and single steps alike;
+  // equal to forward over the whole sequences for every split of them and every mix of sequences.
+  virtual Output step(const Batch& batch, const Decision& decision, const std::vector<DecodingState*>& states) = 0;
+
+  // [V, D]
+  virtual const at::Tensor& head() const = 0;
+
+  const Config& config() const { return config_; }
+  // The head's only width factor: 1 / s_token (SPEC section 4).
+  double logit_scale() const { return 1.0 / config_.token_multiplier(); }
+  // y_TD -> logits [T, V]; for decoding and tests, training uses cross_entropy.
+  at::Tensor logits(const at::Tensor& y_TD) const { return at::mm(y_TD, head().t()) * logit_scale(); }
+
+ protected:
+  explicit LanguageModel(Config config) : config_(std::move(config)) {}
+  Config config_;
+};
+
+// Builds the model that the config describes, in float, with weights drawn from config.train.seed.
+// Throws Error where model.vocabulary is 0.
+std::shared_ptr<LanguageModel> make_model(const Config& config);
+
+}  // namespace dlcm

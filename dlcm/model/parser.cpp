@@ -1,0 +1,146 @@
+#include "dlcm/model/parser.h"
+
+#include "dlcm/ops/uniform.h"
+
+#include <cmath>
+
+namespace dlcm {
+namespace {
+
+// [T] int64: row of `previous rows` that precedes each token; row 0 of the table is for document starts.
+struct Predecessors {
+  at::Tensor table;       // [T + documents, C]: the rows themselves, then each document's state (zeros where none)
+  at::Tensor index_T;     // which row of the table precedes token t
+  at::Tensor is_first_T;  // bool: nothing precedes it
+};
+
+Predecessors predecessors(const at::Tensor& rows, const Documents& documents, const std::vector<ParserState*>& states) {
+  const int64_t tokens = documents.rows();
+  auto index = at::arange(-1, tokens - 1, at::kLong);
+  auto is_first = at::zeros({tokens}, at::kBool);
+  std::vector<at::Tensor> table{rows};
+  for (int64_t document = 0; document < documents.size(); ++document) {
+    const int64_t first = documents.offsets[document];
+    if (first == documents.offsets[document + 1]) continue;
+    const bool continues = !states.empty() && states[document]->previous.defined();
+    index[first] = tokens + static_cast<int64_t>(table.size()) - 1;
+    is_first[first] = !continues;
+    table.push_back(continues ? states[document]->previous.unsqueeze(0) : at::zeros({1, rows.size(1)}, rows.options()));
+  }
+  return {at::cat(table), index, is_first};
+}
+
+int64_t position_of_first(const std::vector<ParserState*>& states, int64_t document) {
+  return states.empty() ? 0 : states[document]->position;
+}
+
+at::Tensor positions(const Documents& documents, const std::vector<ParserState*>& states) {
+  auto position_T = documents.position_T.clone();
+  for (int64_t document = 0; document < documents.size(); ++document) {
+    const int64_t first = documents.offsets[document];
+    position_T.narrow(0, first, documents.offsets[document + 1] - first).add_(position_of_first(states, document));
+  }
+  return position_T;
+}
+
+}  // namespace
+
+at::Tensor sharpen(const at::Tensor& p_T, double temperature) {
+  // sigmoid(a logit p) = p^a / (p^a + (1 - p)^a)
+  const auto p = p_T.to(at::kDouble);
+  const auto high = p.pow(temperature), low = (1 - p).pow(temperature);
+  return high / (high + low);
+}
+
+ParserImpl::ParserImpl(const Config& config) : config_(config.parser), seed_(config.train.seed) {
+  if (config_.rule == BoundaryRule::learned) {
+    const int64_t width = config.model.token.width;
+    norm_ = register_module("norm", RmsNorm(width, config.model.norm_epsilon));
+    query_ = register_module("query", Linear(width, config.scan_width()));
+    key_ = register_module("key", Linear(width, config.scan_width()));
+  }
+  if (config_.rule == BoundaryRule::whitespace) {
+    opens_word_V = register_buffer("opens_word", at::zeros({config.model.vocabulary}, at::kByte));
+  }
+}
+
+at::Tensor ParserImpl::scores(const at::Tensor& h_TD, const Documents& documents,
+                              const std::vector<ParserState*>& states) {
+  const bool learned = config_.rule == BoundaryRule::learned;
+  // PAPER-GAP: the parser reads RMSNorm(H); the cosine rule of the ablation compares raw h.
+  const auto scanned_TD = learned ? norm_->forward(h_TD) : h_TD;
+  const auto q_TC = learned ? query_->forward(scanned_TD) : h_TD;
+  const auto k_TC = learned ? key_->forward(scanned_TD) : h_TD;
+  const auto [table, index_T, is_first_T] = predecessors(q_TC, documents, states);
+  // p_t = (1 - cos(q_{t-1}, k_t)) / 2
+  const auto cosine_T = at::cosine_similarity(table.index_select(0, index_T), k_TC, -1, 1e-12);
+  const auto p_T = ((1 - cosine_T) / 2).clamp(0.0, 1.0).masked_fill(is_first_T, 1.0);
+  for (size_t document = 0; document < states.size(); ++document) {
+    const int64_t last = documents.offsets[document + 1];
+    if (last > documents.offsets[document]) states[document]->previous = q_TC[last - 1].detach().clone();
+  }
+  return p_T;
+}
+
+at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision,
+                                       const std::vector<ParserState*>& states) const {
+  const bool training = decision.uniform_T.defined();
+  const auto position_T = positions(batch.documents, states);
+  switch (config_.rule) {
+    case BoundaryRule::learned:
+      if (!training) return p_T.ge(decision.threshold);
+      if (config_.decision == BoundaryDecision::threshold) return p_T.ge(0.5);
+      return decision.uniform_T.lt(sharpen(p_T, config_.temperature));
+    case BoundaryRule::cosine:
+      return p_T.ge(config_.cosine_threshold);
+    case BoundaryRule::stride: {
+      // Place k opens at the first position not below k R: R need not be whole.
+      const auto place = (position_T.to(at::kDouble) / config_.ratio).floor();
+      return place.ne(((position_T - 1).to(at::kDouble) / config_.ratio).floor());
+    }
+    case BoundaryRule::random: {
+      const auto uniform_T = training ? decision.uniform_T
+                                      : uniform_draws(static_cast<uint64_t>(seed_), DrawUse::random_rule, 0, position_T);
+      return uniform_T.lt(1.0 / config_.ratio).logical_or(position_T.eq(0));
+    }
+    case BoundaryRule::whitespace: {
+      auto boundary_T = at::zeros({batch.tokens()}, at::kBool);
+      auto* boundary = boundary_T.mutable_data_ptr<bool>();
+      const auto opens_T = opens_word_V.index_select(0, batch.token_T);
+      const auto* opens = opens_T.const_data_ptr<uint8_t>();
+      for (int64_t document = 0; document < batch.documents.size(); ++document) {
+        int64_t length = states.empty() ? 0 : states[document]->segment_length;
+        int64_t position = position_of_first(states, document);
+        for (int64_t t = batch.documents.offsets[document]; t < batch.documents.offsets[document + 1]; ++t, ++position) {
+          boundary[t] = position == 0 || (opens[t] != 0 && length >= config_.min_length);
+          length = boundary[t] ? 1 : length + 1;
+        }
+      }
+      return boundary_T;
+    }
+  }
+  TORCH_CHECK(false, "unknown boundary rule");
+}
+
+Cut ParserImpl::forward(const at::Tensor& h_TD, const Batch& batch, const Decision& decision,
+                        const std::vector<ParserState*>& states) {
+  const bool scored = config_.rule == BoundaryRule::learned || config_.rule == BoundaryRule::cosine;
+  Cut cut;
+  if (scored) cut.p_T = scores(h_TD, batch.documents, states);
+  cut.boundary_T = decision.forced_T.defined() ? decision.forced_T : rule_boundaries(cut.p_T, batch, decision, states);
+  if (config_.rule != BoundaryRule::learned) cut.p_T = cut.boundary_T.to(h_TD.scalar_type());
+  // A forced decision may not leave a sequence without its first place.
+  const auto* boundary = cut.boundary_T.const_data_ptr<bool>();
+  for (size_t document = 0; document < states.size(); ++document) {
+    const int64_t first = batch.documents.offsets[document], last = batch.documents.offsets[document + 1];
+    TORCH_CHECK(first == last || states[document]->position > 0 || boundary[first],
+                "Parser: a sequence's first token must be a boundary");
+    states[document]->position += last - first;
+    for (int64_t t = first; t < last; ++t) {
+      states[document]->segment_length = boundary[t] ? 1 : states[document]->segment_length + 1;
+    }
+  }
+  return cut;
+}
+
+}  // namespace dlcm

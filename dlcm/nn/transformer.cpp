@@ -1,0 +1,105 @@
+#include "dlcm/nn/transformer.h"
+
+#include "dlcm/ops/range_attention.h"
+#include "dlcm/ops/swiglu.h"
+
+namespace dlcm {
+
+SelfAttentionImpl::SelfAttentionImpl(const StackConfig& config)
+    : config_(config),
+      query_(register_module("query", Linear(config.width, config.width))),
+      key_(register_module("key", Linear(config.width, config.kv_heads * config.head_size()))),
+      value_(register_module("value", Linear(config.width, config.kv_heads * config.head_size()))),
+      output_(register_module("output", Linear(config.width, config.width))) {}
+
+SelfAttentionImpl::Projected SelfAttentionImpl::project(const at::Tensor& x_TD, const RotaryAngles& angles) const {
+  const int64_t rows = x_TD.size(0), head_size = config_.head_size();
+  return {rotary(query_->forward(x_TD).view({rows, config_.heads, head_size}), angles),
+          rotary(key_->forward(x_TD).view({rows, config_.kv_heads, head_size}), angles),
+          value_->forward(x_TD).view({rows, config_.kv_heads, head_size})};
+}
+
+at::Tensor SelfAttentionImpl::forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles) {
+  const auto [q_TNH, k_TGH, v_TGH] = project(x_TD, angles);
+  const auto mixed = range_attention(
+      {.q_TNH = q_TNH, .k_SGH = k_TGH, .v_SGH = v_TGH, .begin_T = documents.begin_T, .end_T = documents.end_T, .key_bias_S = {}, .last_key_bias_T = {}});
+  return output_->forward(mixed.reshape({x_TD.size(0), config_.width}));
+}
+
+at::Tensor SelfAttentionImpl::step(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles,
+                                   const std::vector<KeyValueCache*>& caches) {
+  const auto [q_TNH, k_TGH, v_TGH] = project(x_TD, angles);
+  std::vector<at::Tensor> mixed;
+  for (int64_t i = 0; i < documents.size(); ++i) {
+    const int64_t first = documents.offsets[i], count = documents.offsets[i + 1] - first;
+    auto& cache = *caches[i];
+    cache.append(k_TGH.narrow(0, first, count), v_TGH.narrow(0, first, count));
+    const int64_t end = cache.size();
+    mixed.push_back(range_attention({.q_TNH = q_TNH.narrow(0, first, count),
+                                     .k_SGH = cache.keys(),
+                                     .v_SGH = cache.values(),
+                                     .begin_T = at::zeros({count}, at::kLong),
+                                     .end_T = at::arange(end - count + 1, end + 1, at::kLong),
+                                     .key_bias_S = {},
+                                     .last_key_bias_T = {}}));
+  }
+  return output_->forward(at::cat(mixed).view({x_TD.size(0), config_.width}));
+}
+
+FeedForwardImpl::FeedForwardImpl(const StackConfig& config)
+    : gate_(register_module("gate", Linear(config.width, config.feed_forward))),
+      up_(register_module("up", Linear(config.width, config.feed_forward))),
+      down_(register_module("down", Linear(config.feed_forward, config.width))) {}
+
+at::Tensor FeedForwardImpl::forward(const at::Tensor& x_TD) {
+  return down_->forward(swiglu(gate_->forward(x_TD), up_->forward(x_TD)));
+}
+
+LayerImpl::LayerImpl(const StackConfig& config, double norm_epsilon)
+    : attention_norm(register_module("attention_norm", RmsNorm(config.width, norm_epsilon))),
+      feed_forward_norm(register_module("feed_forward_norm", RmsNorm(config.width, norm_epsilon))),
+      attention(register_module("attention", SelfAttention(config))),
+      feed_forward(register_module("feed_forward", FeedForward(config))) {}
+
+TransformerImpl::TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon)
+    : config_(config), rope_theta_(rope_theta) {
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    layers_.push_back(register_module("layers" + std::to_string(layer), Layer(config, norm_epsilon)));
+  }
+}
+
+at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& documents) {
+  if (layers_.empty()) return x_TD;
+  const auto angles = rotary_angles(documents.position_T, config_.head_size(), rope_theta_, x_TD.scalar_type());
+  auto x = x_TD;
+  for (auto& layer : layers_) {
+    x = x + layer->attention->forward(layer->attention_norm->forward(x), documents, angles);
+    x = x + layer->feed_forward->forward(layer->feed_forward_norm->forward(x));
+  }
+  return x;
+}
+
+at::Tensor TransformerImpl::step(const at::Tensor& x_TD, const Documents& documents,
+                                 const std::vector<StackState*>& states) {
+  TORCH_CHECK(static_cast<int64_t>(states.size()) == documents.size(), "Transformer::step: one state per sequence");
+  std::vector<at::Tensor> positions;
+  for (int64_t i = 0; i < documents.size(); ++i) {
+    const int64_t count = documents.offsets[i + 1] - documents.offsets[i];
+    positions.push_back(at::arange(states[i]->position, states[i]->position + count, at::kLong));
+    states[i]->position += count;
+    states[i]->layers.resize(layers_.size());
+  }
+  if (layers_.empty() || x_TD.size(0) == 0) return x_TD;
+  const auto angles = rotary_angles(at::cat(positions), config_.head_size(), rope_theta_, x_TD.scalar_type());
+  auto x = x_TD;
+  for (size_t index = 0; index < layers_.size(); ++index) {
+    auto& layer = layers_[index];
+    std::vector<KeyValueCache*> caches;
+    for (auto* state : states) caches.push_back(&state->layers[index]);
+    x = x + layer->attention->step(layer->attention_norm->forward(x), documents, angles, caches);
+    x = x + layer->feed_forward->forward(layer->feed_forward_norm->forward(x));
+  }
+  return x;
+}
+
+}  // namespace dlcm

@@ -1,0 +1,80 @@
+// The causal transformer stack that E, M, D and the baseline all are: pre-RMSNorm, RoPE, grouped-query attention,
+// SwiGLU, no biases (SPEC section 1, "Blocks").
+#pragma once
+
+#include "dlcm/config/config.h"
+#include "dlcm/nn/documents.h"
+#include "dlcm/nn/key_value_cache.h"
+#include "dlcm/nn/linear.h"
+#include "dlcm/nn/norm.h"
+#include "dlcm/ops/rotary.h"
+
+#include <torch/nn/module.h>
+
+#include <vector>
+
+namespace dlcm {
+
+// What one sequence's decoding keeps of a stack: the keys and values of every layer.
+struct StackState {
+  std::vector<KeyValueCache> layers;
+  int64_t position = 0;  // rows seen so far
+};
+
+class SelfAttentionImpl : public torch::nn::Module {
+ public:
+  explicit SelfAttentionImpl(const StackConfig& config);
+  // x_TD [T, D] -> [T, D]; each row attends its document up to itself.
+  at::Tensor forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles);
+  // The same for rows that continue sequences: document i's rows continue caches[i].
+  at::Tensor step(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles,
+                  const std::vector<KeyValueCache*>& caches);
+
+ private:
+  struct Projected {
+    at::Tensor q_TNH, k_TGH, v_TGH;
+  };
+  Projected project(const at::Tensor& x_TD, const RotaryAngles& angles) const;
+
+  StackConfig config_;
+  Linear query_, key_, value_, output_;
+};
+TORCH_MODULE(SelfAttention);
+
+class FeedForwardImpl : public torch::nn::Module {
+ public:
+  explicit FeedForwardImpl(const StackConfig& config);
+  at::Tensor forward(const at::Tensor& x_TD);
+
+ private:
+  Linear gate_, up_, down_;
+};
+TORCH_MODULE(FeedForward);
+
+class LayerImpl : public torch::nn::Module {
+ public:
+  LayerImpl(const StackConfig& config, double norm_epsilon);
+
+  RmsNorm attention_norm, feed_forward_norm;
+  SelfAttention attention;
+  FeedForward feed_forward;
+};
+TORCH_MODULE(Layer);
+
+class TransformerImpl : public torch::nn::Module {
+ public:
+  TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon);
+  // The raw residual stream after the last layer, [T, D] -> [T, D]. No final norm: its owner has one where it needs it.
+  at::Tensor forward(const at::Tensor& x_TD, const Documents& documents);
+  // Rows that continue sequences: document i of `documents` continues states[i]. Equal to forward over the whole
+  // sequence, for every split of it.
+  at::Tensor step(const at::Tensor& x_TD, const Documents& documents, const std::vector<StackState*>& states);
+
+ private:
+  StackConfig config_;
+  double rope_theta_;
+  std::vector<Layer> layers_;
+};
+TORCH_MODULE(Transformer);
+
+}  // namespace dlcm
