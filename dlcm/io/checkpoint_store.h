@@ -27,9 +27,9 @@ struct Checkpoint {
   nlohmann::json trainer = nlohmann::json::object();
 };
 
-// Saves durably, then prunes the run to its `keep` (>= 1) newest complete checkpoints and removes what interrupted saves
-// left. The one just saved is always kept. Returns its path. Throws RuntimeFailure where the disk does not take it; then
-// nothing of it remains and the older checkpoints are as they were.
+// Saves durably, then prunes the run to its `keep` (>= 1) newest complete checkpoints and removes what interrupted
+// saves left. The one just saved is always kept. Returns its path. Throws RuntimeFailure where the disk does not take
+// it; then nothing of it remains and the older checkpoints are as they were.
 std::string save_checkpoint(const std::string& run, const Checkpoint& checkpoint, int64_t keep);
 
 // The path of `path` itself where it is a checkpoint, or of the newest complete one where it is a run directory.
