@@ -17,9 +17,9 @@ namespace dlcm {
 
 class EventFile {
  public:
-  // Creates a new file in `directory`, which exists; its name sorts behind those already there. `done_steps` is the step
-  // of the checkpoint that the run goes on from, 0 for a fresh run: later steps of earlier files are void.
-  // Throws RuntimeFailure.
+  // Creates a new file in `directory`, which exists; its name sorts behind those already there. `done_steps` is the
+  // step of the checkpoint that the run goes on from, 0 for a fresh run: later steps of earlier files are void. Throws
+  // RuntimeFailure.
   EventFile(const std::string& directory, int64_t done_steps);
 
   // Values by tag ("train/loss") at a step; `wall_seconds` since 1970. Throws RuntimeFailure where the disk does not

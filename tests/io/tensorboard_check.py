@@ -1,0 +1,42 @@
+"""TensorBoard itself reads the event files of a run that was resumed.
+
+    python tests/io/tensorboard_check.py build/release/tests/test_io
+
+runs the test that writes them and needs the Python package tensorboard.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(
+            [sys.argv[1], "--gtest_brief=1", "--gtest_filter=EventFile.WritesARunWithAResume"],
+            env={**os.environ, "DLCM_EVENT_DIRECTORY": directory},
+            check=True,
+        )
+        plain = event_accumulator.EventAccumulator(directory)
+        plain.Reload()
+        found = {event.step: (event.wall_time, event.value) for event in plain.Scalars("train/loss")}
+        shown = plugin_event_accumulator.EventAccumulator(directory)
+        shown.Reload()
+        tensors = shown.Tensors("train/loss")
+        shown_values = {event.step: (event.wall_time, event.tensor_proto.float_val[0]) for event in tensors}
+
+    expected = {step: (1000 + step, 10 / step) for step in range(1, 7)}
+    expected |= {step: (2000 + step, 20 / step) for step in range(7, 13)}
+    for values in (found, shown_values):
+        assert values.keys() == expected.keys(), values
+        for step, (wall_seconds, value) in expected.items():
+            assert values[step][0] == wall_seconds, (step, values[step])
+            assert abs(values[step][1] - value) < 1e-6, (step, values[step])
+    print("TensorBoard reads the event files: steps behind the resume are replaced")
+
+
+if __name__ == "__main__":
+    main()
