@@ -2,6 +2,8 @@
 
 #include "dlcm/util/error.h"
 
+#include <fmt/ranges.h>
+
 #include <map>
 #include <vector>
 
