@@ -1,0 +1,177 @@
+#include "dlcm/infer/sampler.h"
+
+#include "dlcm/ops/uniform.h"
+#include "dlcm/util/error.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace dlcm {
+namespace {
+
+at::Tensor logits_of(const std::vector<double>& probabilities) { return at::tensor(probabilities, at::kDouble).log(); }
+
+// Ids that some draw of a fine grid gives, with their share of the draws.
+std::map<int64_t, double> shares(const at::Tensor& logits, const SamplingSettings& settings) {
+  constexpr int kDraws = 10000;
+  std::map<int64_t, double> counts;
+  for (int i = 0; i < kDraws; ++i) counts[sample(logits, settings, (i + 0.5) / kDraws)] += 1.0 / kDraws;
+  return counts;
+}
+
+std::set<int64_t> kept(const at::Tensor& logits, const SamplingSettings& settings) {
+  std::set<int64_t> ids;
+  for (const auto& [id, share] : shares(logits, settings)) ids.insert(id);
+  return ids;
+}
+
+const std::vector<double> kFour{0.1, 0.4, 0.2, 0.3};
+
+TEST(Sampler, DrawsTheModelsProbabilitiesByDefault) {
+  const auto found = shares(logits_of(kFour) + 17.0, {});
+  ASSERT_EQ(found.size(), 4u);
+  for (const auto& [id, share] : found) EXPECT_NEAR(share, kFour[static_cast<size_t>(id)], 1e-3);
+}
+
+TEST(Sampler, TemperatureSharpensAndFlattens) {
+  const auto sharp = shares(logits_of(kFour), {.temperature = 0.5});
+  const double sum = 0.01 + 0.16 + 0.04 + 0.09;
+  EXPECT_NEAR(sharp.at(1), 0.16 / sum, 1e-3);
+  EXPECT_NEAR(sharp.at(0), 0.01 / sum, 1e-3);
+  const auto flat = shares(logits_of(kFour), {.temperature = 1e6});
+  for (const auto& [id, share] : flat) EXPECT_NEAR(share, 0.25, 1e-3);
+}
+
+TEST(Sampler, TemperatureZeroTakesTheFirstOfTheMostLikely) {
+  for (const double uniform : {0.0, 0.5, 0.999999}) {
+    EXPECT_EQ(sample(logits_of({0.1, 0.35, 0.2, 0.35}), {.temperature = 0.0}, uniform), 1);
+  }
+}
+
+TEST(Sampler, TinyTemperatureIsGreedy) {
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 1e-300}), (std::set<int64_t>{1}));
+}
+
+TEST(Sampler, TopKKeepsTheKMostLikely) {
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 1}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 3}), (std::set<int64_t>{1, 2, 3}));
+  const auto found = shares(logits_of(kFour), {.top_k = 2});
+  EXPECT_NEAR(found.at(1), 4.0 / 7.0, 1e-3);
+}
+
+TEST(Sampler, TopKBeyondTheVocabularyKeepsAll) {
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 4}).size(), 4u);
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 1000}).size(), 4u);
+}
+
+TEST(Sampler, TopKTakesLowerIdsOfATie) {
+  EXPECT_EQ(kept(logits_of({0.2, 0.2, 0.2, 0.2, 0.2}), {.top_k = 2}), (std::set<int64_t>{0, 1}));
+  EXPECT_EQ(kept(logits_of({0.1, 0.3, 0.3, 0.3}), {.top_k = 2}), (std::set<int64_t>{1, 2}));
+}
+
+TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.39}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.41}), (std::set<int64_t>{1, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.85}), (std::set<int64_t>{1, 2, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 1e-9}), (std::set<int64_t>{1}));
+}
+
+TEST(Sampler, TopPTakesLowerIdsOfATie) {
+  EXPECT_EQ(kept(logits_of({0.25, 0.25, 0.25, 0.25}), {.top_p = 0.5}), (std::set<int64_t>{0, 1}));
+}
+
+TEST(Sampler, TopPOfOneKeepsEveryToken) {
+  const auto logits = at::cat({at::zeros({3}, at::kDouble), at::full({1}, -7.0, at::kDouble)});
+  EXPECT_EQ(kept(logits, {.top_p = 1.0}), (std::set<int64_t>{0, 1, 2, 3}));
+}
+
+TEST(Sampler, MinPIsRelativeToTheMostLikely) {
+  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.6}), (std::set<int64_t>{1, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.2}), (std::set<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(kept(logits_of({0.3, 0.4, 0.3}), {.min_p = 1.0}), (std::set<int64_t>{1}));
+}
+
+TEST(Sampler, FiltersWorkOnTheTemperedDistribution) {
+  // At temperature 0.5 token 3 is (0.3 / 0.4)^2 = 0.5625 times as likely as token 1.
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .min_p = 0.6}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .top_p = 0.5}), (std::set<int64_t>{1}));
+}
+
+TEST(Sampler, TopPIsOverWhatTopKKept) {
+  // Of 0.4 and 0.3 the first has 57 %.
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.5}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.6}), (std::set<int64_t>{1, 3}));
+}
+
+TEST(Sampler, AllFiltersTogether) {
+  const SamplingSettings settings{.top_k = 3, .top_p = 0.95, .min_p = 0.6};
+  const auto found = shares(logits_of(kFour), settings);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_NEAR(found.at(1), 4.0 / 7.0, 1e-3);
+  EXPECT_NEAR(found.at(3), 3.0 / 7.0, 1e-3);
+}
+
+TEST(Sampler, FilterThatDropsNothingChangesNoDraw) {
+  const auto logits = at::linspace(-2.0, 3.0, 40, at::kDouble).cos();
+  for (int i = 0; i < 200; ++i) {
+    const double uniform = uniform_draw(3, DrawUse::sampling, 0, static_cast<uint64_t>(i));
+    const auto id = sample(logits, {}, uniform);
+    EXPECT_EQ(sample(logits, {.top_k = 40}, uniform), id);
+    EXPECT_EQ(sample(logits, {.top_p = 1.0 - 1e-12}, uniform), id);
+    EXPECT_EQ(sample(logits, {.min_p = 1e-12}, uniform), id);
+  }
+}
+
+TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto logits = at::tensor({-infinity, 0.0, -infinity, 0.0, -infinity}, at::kDouble);
+  EXPECT_EQ(kept(logits, {}), (std::set<int64_t>{1, 3}));
+  EXPECT_EQ(sample(logits, {}, 0.0), 1);
+  EXPECT_EQ(sample(logits, {}, std::nextafter(1.0, 0.0)), 3);
+}
+
+TEST(Sampler, FloatLogitsOfOneToken) { EXPECT_EQ(sample(at::full({1}, -3.0f), {.top_k = 5, .top_p = 0.1}, 0.7), 0); }
+
+TEST(Sampler, ManyDrawsFollowTheDistribution) {
+  constexpr int kDraws = 20000;
+  const std::vector<double> probabilities{0.02, 0.3, 0.08, 0.25, 0.05, 0.2, 0.1};
+  std::vector<double> counts(probabilities.size());
+  for (int i = 0; i < kDraws; ++i) {
+    ++counts[static_cast<size_t>(
+        sample(logits_of(probabilities), {}, uniform_draw(11, DrawUse::sampling, 0, static_cast<uint64_t>(i))))];
+  }
+  double chi_square = 0.0;
+  for (size_t id = 0; id < counts.size(); ++id) {
+    const double expected = kDraws * probabilities[id];
+    chi_square += (counts[id] - expected) * (counts[id] - expected) / expected;
+  }
+  EXPECT_LT(chi_square, 22.46);  // 6 degrees of freedom, 99.9 %
+}
+
+TEST(Sampler, LogitsThatAreNoNumbersAreRefused) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  EXPECT_THROW(sample(at::tensor({0.0, nan}, at::kDouble), {}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(at::tensor({nan, 0.0}, at::kDouble), {.temperature = 0.0}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(at::tensor({0.0, infinity}, at::kDouble), {}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(at::tensor({-infinity, -infinity}, at::kDouble), {}, 0.5), RuntimeFailure);
+}
+
+TEST(Sampler, SettingsOutOfRangeAreRefused) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  for (const double temperature : {-0.1, nan, infinity}) {
+    EXPECT_THROW(check_sampling({.temperature = temperature}), Error) << temperature;
+  }
+  EXPECT_THROW(check_sampling({.top_k = -1}), Error);
+  for (const double top_p : {0.0, -0.5, 1.0001, nan}) EXPECT_THROW(check_sampling({.top_p = top_p}), Error) << top_p;
+  for (const double min_p : {-0.1, 1.1, nan}) EXPECT_THROW(check_sampling({.min_p = min_p}), Error) << min_p;
+  EXPECT_NO_THROW(check_sampling({}));
+  EXPECT_NO_THROW(check_sampling({.temperature = 0.0, .top_k = 1 << 30, .top_p = 1.0, .min_p = 1.0}));
+}
+
+}  // namespace
+}  // namespace dlcm
