@@ -8,10 +8,10 @@
 namespace dlcm {
 
 struct TokenizerTraining {
-  std::vector<std::string> inputs;  // as TextInput takes them, files and folders only
-  int64_t vocabulary = 0;           // all ids: <unk>, <|bos|>, <|endoftext|>, newline, 256 bytes, characters, merges
+  std::vector<std::string> inputs{};  // as TextInput takes them, files and folders only
+  int64_t vocabulary = 0;             // all ids: <unk>, <|bos|>, <|endoftext|>, newline, 256 bytes, characters, merges
   // Text beyond this is sampled evenly, line by line; the training time grows with what is kept.
-  int64_t largest_text_bytes = int64_t{64} << 20;
+  int64_t largest_text_bytes = int64_t{16} << 20;
 };
 
 // The content of the trained model file; equal for equal input. The text may hold any bytes; what is not UTF-8 trains
