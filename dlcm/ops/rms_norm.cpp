@@ -13,9 +13,9 @@ constexpr int64_t kRowsPerPartialSum = 256;
 
 class RmsNorm : public torch::autograd::Function<RmsNorm> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x_in, const at::Tensor& gain,
-                            double epsilon) {
-    const auto x = x_in.contiguous();
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x_in,
+                            const at::Tensor& gain_in, double epsilon) {
+    const auto x = x_in.contiguous(), gain = gain_in.contiguous();
     const int64_t size = x.size(-1), rows = x.numel() / size;
     auto y = at::empty_like(x);
     auto inverse_rms = at::empty({rows}, x.options());

@@ -1,0 +1,364 @@
+// The ops that work row by row or in one sweep: norm, gate, rotation, means, moving average, cross-entropy. Each
+// against its reference and against finite differences, and at its edges.
+#include "dlcm/ops/cross_entropy.h"
+#include "dlcm/ops/moving_average.h"
+#include "dlcm/ops/rms_norm.h"
+#include "dlcm/ops/rotary.h"
+#include "dlcm/ops/segment_mean.h"
+#include "dlcm/ops/swiglu.h"
+#include "tests/support/gradients.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+namespace dlcm {
+namespace {
+
+using test::Tensors;
+
+// An op and its reference as functions of their differentiable inputs.
+struct Pair {
+  test::Function fast, reference;
+};
+
+Pair rms_norms(double epsilon = 1e-5) {
+  return {[=](const Tensors& x) { return rms_norm(x[0], x[1], epsilon); },
+          [=](const Tensors& x) { return rms_norm_reference(x[0], x[1], epsilon); }};
+}
+
+Pair swiglus() {
+  return {[](const Tensors& x) { return swiglu(x[0], x[1]); },
+          [](const Tensors& x) { return swiglu_reference(x[0], x[1]); }};
+}
+
+Pair rotaries(const RotaryAngles& angles) {
+  return {[=](const Tensors& x) { return rotary(x[0], angles); },
+          [=](const Tensors& x) { return rotary_reference(x[0], angles); }};
+}
+
+Pair segment_means(const at::Tensor& begin, const at::Tensor& end) {
+  return {[=](const Tensors& x) { return segment_mean(x[0], begin, end); },
+          [=](const Tensors& x) { return segment_mean_reference(x[0], begin, end); }};
+}
+
+Pair moving_averages(const at::Tensor& initial) {
+  return {[=](const Tensors& x) { return moving_average(x[0], x[1], initial); },
+          [=](const Tensors& x) { return moving_average_reference(x[0], x[1], initial); }};
+}
+
+Pair cross_entropies(const at::Tensor& target, double scale) {
+  return {[=](const Tensors& x) { return cross_entropy(x[0], x[1], target, scale).sum; },
+          [=](const Tensors& x) { return cross_entropy_reference(x[0], x[1], target, scale).sum; }};
+}
+
+void expect_equal(const Pair& pair, const Tensors& inputs) {
+  test::expect_equal_to_reference(pair.fast, pair.reference, inputs);
+}
+
+at::Tensor tensor_of(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
+
+constexpr at::ScalarType kTypes[] = {at::kFloat, at::kDouble};
+
+// ---- RMSNorm
+
+TEST(RmsNorm, EqualsReference) {
+  at::manual_seed(1);
+  for (const auto type : kTypes) {
+    for (const int64_t rows : {0, 1, 3, 300, 600}) {
+      for (const int64_t size : {1, 2, 7, 16, 33, 128}) {
+        SCOPED_TRACE(testing::Message() << rows << " rows of " << size << " " << type);
+        expect_equal(rms_norms(), {at::randn({rows, size}, type), at::randn({size}, type)});
+      }
+    }
+    expect_equal(rms_norms(), {at::randn({5, 3, 8}, type), at::randn({8}, type)});
+    expect_equal(rms_norms(), {at::randn({8}, type), at::randn({8}, type)});
+    expect_equal(rms_norms(), {test::with_gaps(at::randn({5, 8}, type)), test::with_gaps(at::randn({8}, type))});
+  }
+}
+
+TEST(RmsNorm, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(rms_norms().fast, {at::randn({4, 5}, at::kDouble), at::randn({5}, at::kDouble)});
+}
+
+TEST(RmsNorm, SameBitsOnOneThreadAndOnTwo) {
+  test::expect_independent_of_threads(rms_norms().fast, {at::randn({1000, 33}), at::randn({33})});
+}
+
+TEST(RmsNorm, ZerosStayZeros) {
+  EXPECT_TRUE(at::equal(rms_norm(at::zeros({2, 4}), at::ones({4}), 1e-5), at::zeros({2, 4})));
+}
+
+TEST(RmsNorm, WrongShapesThrow) {
+  EXPECT_THROW(rms_norm(at::randn({2, 4}), at::ones({3}), 1e-5), c10::Error);
+  EXPECT_THROW(rms_norm(at::randn({2, 4}), at::ones({1, 4}), 1e-5), c10::Error);
+  EXPECT_THROW(rms_norm(at::randn({2, 4}), at::ones({4}, at::kDouble), 1e-5), c10::Error);
+}
+
+// ---- SwiGLU
+
+TEST(SwiGlu, EqualsReference) {
+  at::manual_seed(2);
+  for (const auto type : kTypes) {
+    for (const auto& shape : std::vector<std::vector<int64_t>>{{0, 5}, {1, 1}, {3, 7}, {2, 3, 5}, {130, 100}}) {
+      expect_equal(swiglus(), {3 * at::randn(shape, type), at::randn(shape, type)});
+    }
+    expect_equal(swiglus(), {at::randn({7, 5}, type).t(), test::with_gaps(at::randn({5, 7}, type))});
+  }
+}
+
+TEST(SwiGlu, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(swiglus().fast, {3 * at::randn({4, 5}, at::kDouble), at::randn({4, 5}, at::kDouble)});
+}
+
+TEST(SwiGlu, SameBitsOnOneThreadAndOnTwo) {
+  test::expect_independent_of_threads(swiglus().fast, {at::randn({301, 67}), at::randn({301, 67})});
+}
+
+TEST(SwiGlu, LargeGatesStayFinite) {
+  for (const auto type : kTypes) {
+    const auto gate = at::tensor({-1e4, -200.0, -88.0, 0.0, 88.0, 200.0, 1e4}, type);
+    expect_equal(swiglus(), {gate, at::full({7}, 2.0, type)});
+  }
+}
+
+TEST(SwiGlu, WrongShapesThrow) {
+  EXPECT_THROW(swiglu(at::randn({2, 4}), at::randn({2, 3})), c10::Error);
+  EXPECT_THROW(swiglu(at::randn({2, 4}), at::randn({2, 4}, at::kDouble)), c10::Error);
+}
+
+// ---- Rotary positions
+
+TEST(Rotary, EqualsReference) {
+  at::manual_seed(3);
+  for (const auto type : kTypes) {
+    for (const int64_t tokens : {0, 1, 200}) {
+      for (const int64_t size : {2, 6, 64}) {
+        const auto angles = rotary_angles(at::randint(0, 5000, {tokens}, at::kLong), size, 10000.0, type);
+        expect_equal(rotaries(angles), {at::randn({tokens, 3, size}, type)});
+      }
+    }
+    const auto angles = rotary_angles(at::arange(5, at::kLong), 4, 100.0, type);
+    expect_equal(rotaries(angles), {test::with_gaps(at::randn({5, 2, 4}, type))});
+  }
+}
+
+TEST(Rotary, GradientsAreFiniteDifferences) {
+  const auto angles = rotary_angles(at::arange(3, 7, at::kLong), 6, 100.0, at::kDouble);
+  test::expect_finite_differences(rotaries(angles).fast, {at::randn({4, 2, 6}, at::kDouble)});
+}
+
+TEST(Rotary, SameBitsOnOneThreadAndOnTwo) {
+  const auto angles = rotary_angles(at::arange(500, at::kLong), 10, 1e4, at::kFloat);
+  test::expect_independent_of_threads(rotaries(angles).fast, {at::randn({500, 3, 10})});
+}
+
+TEST(Rotary, TurnsPairsByPositionTimesFrequency) {
+  const auto angles = rotary_angles(tensor_of({3}), 4, 100.0, at::kDouble);
+  const auto out = rotary(at::tensor({1.0, 0.0, 0.0, 2.0}, at::kDouble).view({1, 1, 4}), angles).view({4});
+  // Pairs are (0, 2) at frequency 1 and (1, 3) at frequency 100^(-1/2).
+  const auto expected = at::tensor({std::cos(3.0), -2 * std::sin(0.3), std::sin(3.0), 2 * std::cos(0.3)}, at::kDouble);
+  EXPECT_LE(test::distance(out, expected), 1e-14);
+}
+
+TEST(Rotary, ProductsDependOnTheDistanceAlone) {
+  at::manual_seed(4);
+  const auto q = at::randn({1, 1, 8}, at::kDouble), k = at::randn({1, 1, 8}, at::kDouble);
+  const auto product = [&](int64_t query_position, int64_t key_position) {
+    const auto at_position = [](const at::Tensor& x, int64_t position) {
+      return rotary(x, rotary_angles(tensor_of({position}), 8, 1e4, at::kDouble));
+    };
+    return (at_position(q, query_position) * at_position(k, key_position)).sum().item<double>();
+  };
+  EXPECT_NEAR(product(5, 2), product(1005, 1002), 1e-10);
+  EXPECT_GT(std::abs(product(5, 2) - product(5, 3)), 1e-3);
+}
+
+TEST(Rotary, AnglesOfFarPositionsAreExactInFloat) {
+  const auto angles = rotary_angles(tensor_of({1000003}), 2, 1e4, at::kFloat);
+  EXPECT_FLOAT_EQ(angles.cosine_TH.item<float>(), static_cast<float>(std::cos(1000003.0)));
+}
+
+TEST(Rotary, WrongShapesThrow) {
+  const auto angles = rotary_angles(at::arange(4, at::kLong), 6, 1e4, at::kFloat);
+  EXPECT_THROW(rotary(at::randn({4, 6}), angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({3, 1, 6}), angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({4, 1, 5}), angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({4, 1, 8}), angles), c10::Error);
+}
+
+// ---- Segment means
+
+TEST(SegmentMean, EqualsReference) {
+  at::manual_seed(5);
+  for (const auto type : kTypes) {
+    expect_equal(segment_means(tensor_of({0, 3, 4}), tensor_of({3, 4, 9})), {at::randn({9, 5}, type)});
+    expect_equal(segment_means(tensor_of({1, 7}), tensor_of({4, 8})), {at::randn({9, 5}, type)});
+    expect_equal(segment_means(tensor_of({0}), tensor_of({1})), {at::randn({1, 3}, type)});
+    expect_equal(segment_means(tensor_of({}), tensor_of({})), {at::randn({4, 3}, type)});
+    expect_equal(segment_means(tensor_of({}), tensor_of({})), {at::randn({0, 3}, type)});
+    expect_equal(segment_means(tensor_of({0, 5}), tensor_of({2, 6})), {test::with_gaps(at::randn({6, 3}, type))});
+    std::mt19937_64 random(5);
+    std::vector<int64_t> begin, end;
+    for (int64_t t = 0; t < 500;) {
+      begin.push_back(t + static_cast<int64_t>(random() % 2));
+      end.push_back(t = begin.back() + 1 + static_cast<int64_t>(random() % 9));
+    }
+    expect_equal(segment_means(tensor_of(begin), tensor_of(end)), {at::randn({520, 17}, type)});
+  }
+}
+
+TEST(SegmentMean, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(segment_means(tensor_of({0, 3, 5}), tensor_of({2, 5, 6})).fast,
+                                  {at::randn({7, 3}, at::kDouble)});
+}
+
+TEST(SegmentMean, SameBitsOnOneThreadAndOnTwo) {
+  const auto begin = at::arange(0, 600, 3, at::kLong);
+  test::expect_independent_of_threads(segment_means(begin, begin + 3).fast, {at::randn({600, 19})});
+}
+
+TEST(SegmentMean, RowsOutsideEverySegmentGetNoGradient) {
+  const auto result =
+      test::value_and_gradients(segment_means(tensor_of({1}), tensor_of({3})).fast, {at::randn({5, 2})});
+  for (const int64_t row : {0, 3, 4}) EXPECT_TRUE(at::equal(result.gradients[0][row], at::zeros({2}))) << row;
+}
+
+TEST(SegmentMean, SegmentsThatOverlapOrLeaveTheRowsThrow) {
+  const auto h = at::randn({6, 2});
+  for (const auto& [begin, end] : std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>>{
+           {{0, 2}, {3, 4}}, {{3, 0}, {4, 2}}, {{2}, {2}}, {{3}, {2}}, {{4}, {7}}, {{-1}, {2}}, {{0, 1}, {1}}}) {
+    EXPECT_THROW(segment_mean(h, tensor_of(begin), tensor_of(end)), c10::Error);
+  }
+  EXPECT_THROW(segment_mean(h, at::zeros({1}), at::ones({1})), c10::Error);
+  EXPECT_THROW(segment_mean(h[0], tensor_of({0}), tensor_of({1})), c10::Error);
+}
+
+// ---- Moving average
+
+TEST(MovingAverage, EqualsReference) {
+  at::manual_seed(6);
+  for (const auto type : kTypes) {
+    for (const int64_t places : {1, 2, 50}) {
+      for (const int64_t size : {1, 7, 32}) {
+        expect_equal(moving_averages(at::randn({size}, type)),
+                     {at::randn({places, size}, type), at::rand({places}, type)});
+      }
+    }
+    expect_equal(moving_averages(at::randn({4}, type)),
+                 {test::with_gaps(at::randn({6, 4}, type)), test::with_gaps(at::rand({6}, type))});
+  }
+}
+
+TEST(MovingAverage, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(moving_averages(at::randn({3}, at::kDouble)).fast,
+                                  {at::randn({6, 3}, at::kDouble), at::rand({6}, at::kDouble)});
+}
+
+TEST(MovingAverage, GateOfOneStartsAfresh) {
+  const auto z = at::randn({5, 3}, at::kDouble), p = at::tensor({1.0, 0.3, 1.0, 0.6, 0.2}, at::kDouble);
+  const auto whole = moving_average(z, p, at::full({3}, 1e3, at::kDouble));
+  const auto second = moving_average(z.narrow(0, 2, 3), p.narrow(0, 2, 3), at::zeros({3}, at::kDouble));
+  EXPECT_TRUE(at::equal(whole.narrow(0, 2, 3), second));
+  EXPECT_TRUE(at::equal(whole[0], z[0]));
+}
+
+TEST(MovingAverage, ContinuesFromTheInitialRow) {
+  const auto z = at::randn({6, 3}, at::kDouble), p = at::rand({6}, at::kDouble), zero = at::zeros({3}, at::kDouble);
+  const auto whole = moving_average(z, p, zero);
+  const auto rest = moving_average(z.narrow(0, 4, 2), p.narrow(0, 4, 2), whole[3]);
+  EXPECT_TRUE(at::equal(whole.narrow(0, 4, 2), rest));
+}
+
+TEST(MovingAverage, NoPlacesGiveNone) {
+  EXPECT_EQ(moving_average(at::zeros({0, 3}), at::zeros({0}), at::zeros({3})).sizes(), (std::vector<int64_t>{0, 3}));
+}
+
+TEST(MovingAverage, WrongShapesThrow) {
+  EXPECT_THROW(moving_average(at::zeros({2, 3}), at::zeros({3}), at::zeros({3})), c10::Error);
+  EXPECT_THROW(moving_average(at::zeros({2, 3}), at::zeros({2}), at::zeros({2})), c10::Error);
+  EXPECT_THROW(moving_average(at::zeros({3}), at::zeros({3}), at::zeros({3})), c10::Error);
+}
+
+// ---- Cross-entropy
+
+TEST(CrossEntropy, EqualsReference) {
+  at::manual_seed(7);
+  for (const auto type : kTypes) {
+    for (const int64_t tokens : {0, 1, 5, 1100}) {  // 1100 rows are three chunks
+      for (const double scale : {1.0, 0.25}) {
+        SCOPED_TRACE(testing::Message() << tokens << " tokens, scale " << scale << ", " << type);
+        const auto target = at::randint(-1, 11, {tokens}, at::kLong);
+        const Tensors inputs{at::randn({tokens, 6}, type), at::randn({11, 6}, type)};
+        const auto fast = cross_entropy(inputs[0], inputs[1], target, scale);
+        const auto reference = cross_entropy_reference(inputs[0], inputs[1], target, scale);
+        EXPECT_LE(test::distance(fast.nll_T, reference.nll_T), test::tolerance_of(type));
+        EXPECT_LE(test::distance(fast.sum, reference.sum), test::tolerance_of(type));
+        // Per token, so that float's sum over 1100 rows is compared as closely as one row's.
+        const double share = scale / static_cast<double>(std::max<int64_t>(1, tokens));
+        const auto pair = cross_entropies(target, scale);
+        expect_equal({[&](const Tensors& x) { return pair.fast(x) * share; },
+                      [&](const Tensors& x) { return pair.reference(x) * share; }},
+                     inputs);
+      }
+    }
+    const auto target = at::randint(-1, 7, {6}, at::kLong);
+    expect_equal(cross_entropies(target, 0.5),
+                 {test::with_gaps(at::randn({6, 4}, type)), test::with_gaps(at::randn({7, 4}, type))});
+  }
+}
+
+TEST(CrossEntropy, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(cross_entropies(tensor_of({2, -1, 0, 4}), 0.5).fast,
+                                  {at::randn({4, 3}, at::kDouble), at::randn({5, 3}, at::kDouble)});
+}
+
+TEST(CrossEntropy, SameLossesOnOneThreadAndOnTwo) {
+  const auto target = at::randint(0, 50, {200}, at::kLong);
+  test::expect_independent_of_threads(cross_entropies(target, 1.0).fast, {at::randn({200, 16}), at::randn({50, 16})});
+}
+
+TEST(CrossEntropy, RowsWithoutTargetCountForNothing) {
+  const auto target = tensor_of({-1, 3, -1});
+  const auto y = at::randn({3, 4}), head = at::randn({6, 4});
+  const auto result = cross_entropy(y, head, target, 1.0);
+  EXPECT_EQ(result.nll_T[0].item<float>(), 0.0F);
+  EXPECT_EQ(result.nll_T[2].item<float>(), 0.0F);
+  EXPECT_EQ(result.sum.item<float>(), result.nll_T[1].item<float>());
+  const auto gradients = test::value_and_gradients(cross_entropies(target, 1.0).fast, {y, head}).gradients;
+  EXPECT_TRUE(at::equal(gradients[0][0], at::zeros({4})));
+  EXPECT_TRUE(at::equal(gradients[0][2], at::zeros({4})));
+}
+
+TEST(CrossEntropy, UniformLogitsCostTheLogarithmOfTheVocabulary) {
+  const auto result =
+      cross_entropy(at::zeros({2, 3}, at::kDouble), at::randn({17, 3}, at::kDouble), tensor_of({0, 16}), 1.0);
+  EXPECT_NEAR(result.sum.item<double>(), 2 * std::log(17.0), 1e-12);
+}
+
+TEST(CrossEntropy, HugeLogitsStayFinite) {
+  const auto result =
+      cross_entropy(at::full({1, 1}, 1e20), at::tensor({1e10F, -1e10F}).view({2, 1}), tensor_of({1}), 1.0);
+  EXPECT_FLOAT_EQ(result.sum.item<float>(), 2e30F);
+}
+
+TEST(CrossEntropy, NotANumberIsNotHidden) {
+  auto y = at::randn({2, 3});
+  y[1][0] = std::nan("");
+  const auto result = cross_entropy(y, at::randn({40, 3}), tensor_of({5, 5}), 1.0);
+  EXPECT_TRUE(std::isfinite(result.nll_T[0].item<float>()));
+  EXPECT_TRUE(std::isnan(result.nll_T[1].item<float>()));
+  EXPECT_TRUE(std::isnan(result.sum.item<float>()));
+}
+
+TEST(CrossEntropy, TargetsOutsideTheVocabularyThrow) {
+  const auto y = at::randn({2, 3}), head = at::randn({4, 3});
+  for (const int64_t wrong : {-2, 4}) EXPECT_THROW(cross_entropy(y, head, tensor_of({0, wrong}), 1.0), c10::Error);
+  EXPECT_THROW(cross_entropy(y, head, tensor_of({0}), 1.0), c10::Error);
+  EXPECT_THROW(cross_entropy(y, head, at::zeros({2}), 1.0), c10::Error);
+  EXPECT_THROW(cross_entropy(y, at::randn({4, 2}), tensor_of({0, 1}), 1.0), c10::Error);
+}
+
+}  // namespace
+}  // namespace dlcm
