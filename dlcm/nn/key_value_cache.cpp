@@ -7,7 +7,7 @@ namespace dlcm {
 void KeyValueCache::append(const at::Tensor& k_nGH, const at::Tensor& v_nGH) {
   const int64_t count = k_nGH.size(0);
   const int64_t capacity = k_.defined() ? k_.size(0) : 0;
-  if (size_ + count > capacity) {
+  if (!k_.defined() || size_ + count > capacity) {
     const int64_t grown = std::max<int64_t>({size_ + count, 2 * capacity, 64});
     for (auto [buffer, sample] : {std::pair{&k_, &k_nGH}, std::pair{&v_, &v_nGH}}) {
       auto larger = at::empty({grown, sample->size(1), sample->size(2)}, sample->options());

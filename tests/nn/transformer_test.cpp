@@ -1,0 +1,254 @@
+// The transformer stack: packed documents, cached steps, and its parts.
+#include "dlcm/nn/transformer.h"
+
+#include "dlcm/nn/precision.h"
+#include "tests/support/gradients.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+#include <thread>
+
+namespace dlcm {
+namespace {
+
+constexpr int64_t kWidth = 12;
+
+Transformer random_stack(int64_t layers) {
+  at::manual_seed(1);
+  const StackConfig config{.width = kWidth, .layers = layers, .feed_forward = 20, .heads = 6, .kv_heads = 2};
+  Transformer stack(config, 100.0, 1e-5);
+  stack->to(at::kDouble);
+  const at::NoGradGuard no_gradient;
+  for (auto& parameter : stack->parameters()) parameter.normal_(0.0, 0.4);
+  return stack;
+}
+
+at::Tensor rows_of(const at::Tensor& x, const Documents& documents, int64_t document) {
+  const int64_t first = documents.offsets[document];
+  return x.narrow(0, first, documents.offsets[document + 1] - first);
+}
+
+// ---- Documents
+
+TEST(Documents, CountPositionsFromEachDocumentsStart) {
+  const auto documents = Documents::from_offsets({0, 3, 3, 4});
+  EXPECT_EQ(documents.size(), 3);
+  EXPECT_EQ(documents.rows(), 4);
+  EXPECT_TRUE(at::equal(documents.position_T, at::tensor({0, 1, 2, 0}, at::kLong)));
+  EXPECT_TRUE(at::equal(documents.begin_T, at::tensor({0, 0, 0, 3}, at::kLong)));
+  EXPECT_TRUE(at::equal(documents.end_T, at::tensor({1, 2, 3, 4}, at::kLong)));
+  EXPECT_EQ(Documents::from_offsets({0}).rows(), 0);
+}
+
+TEST(Documents, OffsetsThatDecreaseThrow) {
+  EXPECT_THROW(Documents::from_offsets({}), c10::Error);
+  EXPECT_THROW(Documents::from_offsets({1, 2}), c10::Error);
+  EXPECT_THROW(Documents::from_offsets({0, 3, 2, 4}), c10::Error);
+}
+
+// ---- Transformer
+
+TEST(Transformer, PackedDocumentsGetWhatTheyGetAlone) {
+  const at::NoGradGuard no_gradient;
+  auto stack = random_stack(3);
+  const auto documents = Documents::from_offsets({0, 70, 70, 71, 90});
+  const auto x = at::randn({90, kWidth}, at::kDouble);
+  const auto packed = stack->forward(x, documents);
+  for (int64_t document = 0; document < documents.size(); ++document) {
+    const auto rows = rows_of(x, documents, document);
+    const auto alone = stack->forward(rows, Documents::from_offsets({0, rows.size(0)}));
+    EXPECT_LE(test::distance(rows_of(packed, documents, document), alone), 1e-12) << document;
+  }
+}
+
+TEST(Transformer, LaterRowsDoNotMatter) {
+  const at::NoGradGuard no_gradient;
+  auto stack = random_stack(2);
+  const auto documents = Documents::from_offsets({0, 20});
+  const auto x = at::randn({20, kWidth}, at::kDouble);
+  const auto before = stack->forward(x, documents);
+  for (const int64_t t : {0, 7, 19}) {
+    auto changed = x.clone();
+    changed[t].add_(1.0);
+    const auto after = stack->forward(changed, documents);
+    EXPECT_LE(test::distance(after.narrow(0, 0, t), before.narrow(0, 0, t)), 1e-13);
+    EXPECT_GT(test::distance(after[t], before[t]), 1e-3);
+  }
+}
+
+TEST(Transformer, EarlierRowsMatter) {
+  const at::NoGradGuard no_gradient;
+  auto stack = random_stack(2);
+  const auto x = at::randn({20, kWidth}, at::kDouble);
+  auto changed = x.clone();
+  changed[3].add_(1.0);
+  const auto documents = Documents::from_offsets({0, 20});
+  EXPECT_GT(test::distance(stack->forward(changed, documents)[19], stack->forward(x, documents)[19]), 1e-6);
+}
+
+TEST(Transformer, NoLayersIsTheIdentity) {
+  auto stack = random_stack(0);
+  const auto x = at::randn({4, kWidth}, at::kDouble);
+  EXPECT_TRUE(at::equal(stack->forward(x, Documents::from_offsets({0, 4})), x));
+  StackState state;
+  EXPECT_TRUE(at::equal(stack->step(x, Documents::from_offsets({0, 4}), {&state}), x));
+  EXPECT_EQ(state.position, 4);
+}
+
+// Reads sequences of these lengths by random splits, some of them sitting a round out with no rows.
+void expect_steps_equal_forward(const std::vector<int64_t>& lengths, uint64_t seed) {
+  const at::NoGradGuard no_gradient;
+  std::mt19937_64 random(seed);
+  auto stack = random_stack(2);
+  std::vector<int64_t> offsets{0};
+  for (const int64_t length : lengths) offsets.push_back(offsets.back() + length);
+  const auto documents = Documents::from_offsets(offsets);
+  const auto x = at::randn({documents.rows(), kWidth}, at::kDouble);
+  const auto expected = stack->forward(x, documents);
+
+  std::vector<StackState> states(lengths.size());
+  std::vector<StackState*> pointers;
+  for (auto& state : states) pointers.push_back(&state);
+  std::vector<int64_t> read(lengths.size(), 0);
+  while (read != lengths) {
+    std::vector<int64_t> rows, step_offsets{0};
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      const int64_t left = lengths[i] - read[i];
+      const int64_t most = std::array{int64_t{0}, int64_t{1}, left}[random() % 3];
+      const auto count = std::min<int64_t>(left, static_cast<int64_t>(random() % (most + 1)));
+      for (int64_t row = 0; row < count; ++row) rows.push_back(offsets[i] + read[i] + row);
+      read[i] += count;
+      step_offsets.push_back(step_offsets.back() + count);
+    }
+    const auto row_T = at::tensor(rows, at::kLong);
+    const auto actual = stack->step(x.index_select(0, row_T), Documents::from_offsets(step_offsets), pointers);
+    EXPECT_LE(test::distance(actual, expected.index_select(0, row_T)), 1e-10) << row_T;
+  }
+}
+
+TEST(Transformer, StepsEqualForwardForOneSequence) {
+  for (uint64_t seed = 0; seed < 4; ++seed) expect_steps_equal_forward({83}, seed);
+}
+
+TEST(Transformer, StepsEqualForwardForARaggedBatch) {
+  for (uint64_t seed = 0; seed < 4; ++seed) expect_steps_equal_forward({40, 1, 75}, seed);
+}
+
+TEST(Transformer, StepWantsOneStatePerSequence) {
+  auto stack = random_stack(1);
+  StackState state;
+  EXPECT_THROW(stack->step(at::zeros({2, kWidth}, at::kDouble), Documents::from_offsets({0, 1, 2}), {&state}),
+               c10::Error);
+}
+
+// ---- Keys and values
+
+TEST(KeyValueCache, HoldsWhatWasAppended) {
+  KeyValueCache cache;
+  std::vector<at::Tensor> keys, values;
+  int64_t total = 0;
+  for (const int64_t count : {0, 1, 0, 62, 1, 1, 200, 5, 1}) {
+    keys.push_back(at::randn({count, 2, 3}));
+    values.push_back(at::randn({count, 2, 3}));
+    cache.append(keys.back(), values.back());
+    total += count;
+    ASSERT_EQ(cache.size(), total);
+    EXPECT_TRUE(at::equal(cache.keys(), at::cat(keys)));
+    EXPECT_TRUE(at::equal(cache.values(), at::cat(values)));
+  }
+}
+
+TEST(KeyValueCache, StorageGrowsSeldom) {
+  KeyValueCache cache;
+  int moves = 0;
+  const void* storage = nullptr;
+  for (int i = 0; i < 1000; ++i) {
+    cache.append(at::zeros({1, 1, 2}), at::zeros({1, 1, 2}));
+    moves += cache.keys().const_data_ptr() != storage;
+    storage = cache.keys().const_data_ptr();
+  }
+  EXPECT_LE(moves, 5);  // 64, 128, 256, 512, 1024
+}
+
+// ---- Linear layers
+
+TEST(Linear, MultipliesByTheTransposedWeight) {
+  Linear linear(3, 2);
+  linear->weight.detach().copy_(at::tensor({1.0F, 2.0F, 3.0F, 0.0F, -1.0F, 0.5F}).view({2, 3}));
+  const auto out = linear->forward(at::tensor({1.0F, 1.0F, 2.0F}).view({1, 3}));
+  EXPECT_TRUE(at::equal(out, at::tensor({9.0F, 0.0F}).view({1, 2})));
+  EXPECT_THROW(linear->forward(at::zeros({1, 2})), c10::Error);
+}
+
+test::Function product() {
+  return [](const test::Tensors& x) { return linear_product(x[0], x[1]); };
+}
+
+TEST(Linear, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(product(), {at::randn({4, 3}, at::kDouble), at::randn({5, 3}, at::kDouble)});
+}
+
+at::Tensor rounded(const at::Tensor& tensor) { return tensor.to(at::kBFloat16).to(at::kDouble); }
+
+// One rounding of the result, and float sums of the products.
+void expect_rounded_product(const at::Tensor& actual, const at::Tensor& left, const at::Tensor& right) {
+  const auto exact = at::mm(left, right), magnitude = at::mm(left.abs(), right.abs());
+  EXPECT_TRUE((actual.to(at::kDouble) - exact).abs().le(exact.abs() / 256 + magnitude * 1e-5).all().item<bool>());
+}
+
+TEST(Linear, BFloat16IsTheProductOfRoundedNumbers) {
+  at::manual_seed(2);
+  const auto x = at::randn({9, 40}), weight = at::randn({11, 40});
+  test::ValueAndGradients result;
+  {
+    const MatrixPrecision precision(true);
+    result = test::value_and_gradients(product(), {x, weight});
+  }
+  EXPECT_EQ(result.value.scalar_type(), at::kFloat);
+  expect_rounded_product(result.value, rounded(x), rounded(weight).t());
+  const auto direction = rounded(test::direction_like(result.value));
+  expect_rounded_product(result.gradients[0], direction, rounded(weight));
+  expect_rounded_product(result.gradients[1], direction.t(), rounded(x));
+  EXPECT_GT(test::distance(result.value, at::mm(x, weight.t())), 1e-5) << "not rounded at all";
+}
+
+TEST(Linear, BackwardUsesTheTypeOfItsForward) {
+  at::manual_seed(3);
+  const test::Tensors inputs{at::randn({9, 40}), at::randn({11, 40})};
+  const auto exact = test::value_and_gradients(product(), inputs);
+  const auto mixed = test::value_and_gradients(
+      [](const test::Tensors& x) {
+        const MatrixPrecision precision(true);
+        return linear_product(x[0], x[1]);
+      },
+      inputs);
+  EXPECT_GT(test::distance(mixed.gradients[0], exact.gradients[0]), 1e-5);
+  EXPECT_LT(test::distance(mixed.gradients[0], exact.gradients[0]), 0.02);
+}
+
+TEST(MatrixPrecision, LastsAsLongAsItLives) {
+  EXPECT_FALSE(MatrixPrecision::is_bfloat16());
+  {
+    const MatrixPrecision outer(true);
+    {
+      const MatrixPrecision inner(false);
+      EXPECT_FALSE(MatrixPrecision::is_bfloat16());
+    }
+    EXPECT_TRUE(MatrixPrecision::is_bfloat16());
+    bool other_thread = true;
+    std::thread([&] { other_thread = MatrixPrecision::is_bfloat16(); }).join();
+    EXPECT_FALSE(other_thread);
+  }
+  EXPECT_FALSE(MatrixPrecision::is_bfloat16());
+}
+
+TEST(MatrixPrecision, LeavesDoubleAlone) {
+  const auto x = at::randn({4, 6}, at::kDouble), weight = at::randn({5, 6}, at::kDouble);
+  const MatrixPrecision precision(true);
+  EXPECT_TRUE(at::equal(linear_product(x, weight), at::mm(x, weight.t())));
+}
+
+}  // namespace
+}  // namespace dlcm
