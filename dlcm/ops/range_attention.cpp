@@ -243,8 +243,10 @@ class RangeAttention : public torch::autograd::Function<RangeAttention> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const at::Tensor& begin, const at::Tensor& end,
-                            const at::Tensor& key_bias, const at::Tensor& last_key_bias) {
-    RangeAttentionInput input{q.contiguous(), k.contiguous(), v.contiguous(), begin, end, key_bias, last_key_bias};
+                            const std::optional<at::Tensor>& key_bias,
+                            const std::optional<at::Tensor>& last_key_bias) {
+    RangeAttentionInput input{q.contiguous(), k.contiguous(), v.contiguous(), begin, end,
+                              key_bias.value_or(at::Tensor()), last_key_bias.value_or(at::Tensor())};
     for (auto* bias : {&input.key_bias_S, &input.last_key_bias_T}) {
       if (bias->defined()) *bias = bias->to(q.scalar_type()).contiguous();
     }
@@ -280,8 +282,9 @@ class RangeAttention : public torch::autograd::Function<RangeAttention> {
 }  // namespace
 
 at::Tensor range_attention(const RangeAttentionInput& input) {
-  return RangeAttention::apply(input.q_TNH, input.k_SGH, input.v_SGH, input.begin_T, input.end_T, input.key_bias_S,
-                               input.last_key_bias_T);
+  const auto given = [](const at::Tensor& bias) { return bias.defined() ? std::optional(bias) : std::nullopt; };
+  return RangeAttention::apply(input.q_TNH, input.k_SGH, input.v_SGH, input.begin_T, input.end_T,
+                               given(input.key_bias_S), given(input.last_key_bias_T));
 }
 
 at::Tensor range_attention_reference(const RangeAttentionInput& input) {

@@ -143,7 +143,7 @@ class Run {
 
 // Decides where the run starts and refuses what cannot be, before anything is written.
 void Run::prepare_start(const TrainingRequest& request) {
-  const bool has_checkpoint = !complete_checkpoints(output_).empty();
+  const bool has_checkpoint = std::filesystem::exists(output_) && !complete_checkpoints(output_).empty();
   if (request.resume && request.from) throw Error("--resume and --from exclude each other: one continues a run, the other starts one");
   if (has_checkpoint && !request.resume) {
     throw Error("{} already holds a training: add --resume to go on with it, or choose another --output", output_);
