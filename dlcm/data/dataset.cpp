@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 #include <mutex>
+#include <numeric>
 
 namespace dlcm {
 
@@ -257,12 +258,25 @@ class Packer {
   std::vector<Batch> batches_;
 };
 
+// 0 .. count - 1 in an order that looks random and never changes, so that the first tokens are a sample of them all.
+std::vector<int64_t> fixed_order(int64_t count) {
+  std::vector<int64_t> order(static_cast<size_t>(count));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::stable_sort(order.begin(), order.end(), [](int64_t left, int64_t right) {
+    return mixed(static_cast<uint64_t>(left) + kGoldenRatio) < mixed(static_cast<uint64_t>(right) + kGoldenRatio);
+  });
+  return order;
+}
+
 }  // namespace
 
 std::vector<Batch> validation_batches(const Dataset& dataset, int64_t context, int64_t batch_tokens,
                                       int64_t max_tokens) {
   Packer packer(context, batch_tokens, max_tokens);
-  for (int64_t index = 0; index < dataset.documents() && !packer.full(); ++index) packer.add(dataset.document(index));
+  for (const int64_t index : fixed_order(dataset.documents())) {
+    if (packer.full()) break;
+    packer.add(dataset.document(index));
+  }
   return packer.finish();
 }
 

@@ -40,7 +40,8 @@ class Dataset {
 
 // The endless stream of tokens that training reads: epoch e is the data set's documents in a permutation keyed by
 // (seed, e). Optimiser step s is tokens [s * tokens_per_step, (s + 1) * tokens_per_step) of it: a pure function of
-// (seed, s), whatever the number of ranks or micro-batches.
+// (seed, s), whatever the number of ranks or micro-batches. Several threads may read at once; the data set must outlive
+// its streams.
 class TokenStream {
  public:
   TokenStream(const Dataset& dataset, int64_t seed);
@@ -62,7 +63,7 @@ class TokenStream {
   std::unique_ptr<Implementation> implementation_;
 };
 
-// Validation: documents in order, each cut into pieces of `context` tokens from its own start, packed into batches of
+// Validation: documents in a fixed order that mixes the whole split, each cut into pieces of `context` tokens from its own start, packed into batches of
 // at most `batch_tokens` tokens until `max_tokens` are reached. Every token but a document's first is a target once.
 std::vector<Batch> validation_batches(const Dataset& dataset, int64_t context, int64_t batch_tokens, int64_t max_tokens);
 // The same for documents given as ids.

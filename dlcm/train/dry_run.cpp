@@ -23,13 +23,13 @@ double measure_step(const Config& config, const Dataset& data) {
   const auto model = make_model(config);
   set_tokenizer_tables(*model, *data.tokenizer());
   AdamW optimizer(*model, config);
-  const TokenStream stream(data, config.train.seed);
+  const ShuffledWindows windows(data, config.train.seed, config.train.context);
   SingleProcess communicator;
   std::vector<double> seconds;
   double total = 0.0;
   for (int step = 0; step <= kMeasuredSteps && total < kMeasuredSeconds; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    optimise(*model, optimizer, read_step(stream, config, step, communicator), step, communicator);
+    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, communicator);
     const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (step > 0 || taken > kMeasuredSeconds) seconds.push_back(taken);
     total += taken;

@@ -47,17 +47,17 @@ void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer) {
   }
 }
 
-StepData read_step(const TokenStream& stream, const Config& config, int64_t step, const Communicator& communicator) {
+StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step, const Communicator& communicator) {
   const auto& train = config.train;
   const int64_t first = step * train.tokens_per_step;
   const int64_t num_micro_batches = train.tokens_per_step / train.micro_batch_tokens;
   StepData data;
   data.totals.tokens = train.tokens_per_step;
-  data.totals.targets = stream.targets(first, train.tokens_per_step);
+  data.totals.targets = windows.targets(first, train.tokens_per_step);
   for (int64_t i = 0; i < num_micro_batches; ++i) {
     if (i % communicator.world_size() != communicator.rank()) continue;
     const int64_t offset = i * train.micro_batch_tokens;
-    data.micro_batches.push_back(stream.read(first + offset, train.micro_batch_tokens, train.context));
+    data.micro_batches.push_back(windows.read(first + offset, train.micro_batch_tokens));
     data.micro_batches.back().first_token = offset;
   }
   return data;

@@ -3,6 +3,7 @@
 
 #include "dlcm/config/config.h"
 #include "dlcm/data/dataset.h"
+#include "dlcm/data/shuffled_windows.h"
 #include "dlcm/dist/communicator.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/train/optimizer.h"
@@ -22,12 +23,12 @@ void set_threads(const Config& config);
 // Fills the whitespace rule's table from the tokenizer.
 void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer);
 
-// Where in the stream the micro-batches of step `step` (from 0) lie, read for this rank.
+// The micro-batches of step `step` (from 0) that this rank computes.
 struct StepData {
   std::vector<Batch> micro_batches;
   StepTotals totals;
 };
-StepData read_step(const TokenStream& stream, const Config& config, int64_t step, const Communicator& communicator);
+StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step, const Communicator& communicator);
 
 struct StepReport {
   StepMeasurements measured;

@@ -93,8 +93,8 @@ Progress progress_from(const Checkpoint& checkpoint) {
   }
 }
 
-// The running estimate of the (1 - 1/R) quantile of p: the mean of the first steps, then an average over about 20.
-constexpr double kSmallestCalibrationRate = 0.05;
+// The running estimate of the (1 - 1/R) quantile of p: the mean of the first steps, then an average over about 10.
+constexpr double kSmallestCalibrationRate = 0.1;
 
 class Run {
  public:
@@ -105,7 +105,7 @@ class Run {
     prepare_start(request);
     lock_.emplace(output_);
     load_weights();
-    stream_.emplace(data_, config_.train.seed);
+    windows_.emplace(data_, config_.train.seed, config_.train.context);
     validation_ = validation_batches(Dataset(request.data, Split::valid), config_.train.context,
                                      config_.train.micro_batch_tokens, config_.eval.tokens);
   }
@@ -127,7 +127,7 @@ class Run {
   std::optional<RunLock> lock_;
   std::optional<Checkpoint> origin_;  // what weights and moments come from
   bool fresh_data_ = false;           // origin_ gives its weights only: the data are others
-  std::optional<TokenStream> stream_;
+  std::optional<ShuffledWindows> windows_;
   std::vector<Batch> validation_;
   SingleProcess communicator_;
   std::shared_ptr<LanguageModel> model_;
@@ -294,13 +294,16 @@ TrainingResult Run::run() {
   metrics_->cut_back(progress_.step);
   events_.emplace(output_, progress_.step);
   const bool bfloat16 = config_.train.precision == Precision::bf16;
-  peak_ = matrix_product_peak(bfloat16 ? at::kBFloat16 : at::kFloat, /*attempts=*/2);
+  // A single product is enough for a run that itself lasts seconds.
+  const double run_flops = kTrainingFlopsPerForward * expected_flops_per_token(config_).total() *
+                           static_cast<double>(config_.train.tokens_per_step * config_.train.steps);
+  peak_ = matrix_product_peak(bfloat16 ? at::kBFloat16 : at::kFloat, /*attempts=*/run_flops > 1e13 ? 3 : 1);
   line_.emplace(ProgressLine::Options{.label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
   start_ = Clock::now();
   const auto every = [&](int64_t steps) { return steps > 0 && progress_.step % steps == 0; };
   while (progress_.step < config_.train.steps && stop_signal == 0) {
     const auto step_start = Clock::now();
-    const auto data = read_step(*stream_, config_, progress_.step, communicator_);
+    const auto data = read_step(*windows_, config_, progress_.step, communicator_);
     const auto report = optimise(*model_, *optimizer_, data, progress_.step, communicator_);
     ++progress_.step;
     if (report.skipped) {
