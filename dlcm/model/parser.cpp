@@ -46,10 +46,8 @@ at::Tensor positions(const Documents& documents, const std::vector<ParserState*>
 }  // namespace
 
 at::Tensor sharpen(const at::Tensor& p_T, double temperature) {
-  // sigmoid(a logit p) = p^a / (p^a + (1 - p)^a)
   const auto p = p_T.to(at::kDouble);
-  const auto high = p.pow(temperature), low = (1 - p).pow(temperature);
-  return high / (high + low);
+  return at::sigmoid(temperature * (p.log() - p.neg().log1p()));
 }
 
 ParserImpl::ParserImpl(const Config& config) : config_(config.parser), seed_(config.train.seed) {
