@@ -33,9 +33,9 @@ at::Tensor CrossAttentionImpl::values(const at::Tensor& z_SW) const {
 at::Tensor CrossAttentionImpl::residual(const at::Tensor& h_TD, const at::Tensor& mixed_TNH, const Cut& cut) const {
   auto read_TD = output_->forward(mixed_TNH.reshape({h_TD.size(0), stack_.width}));
   if (gradient_ == ParserGradient::straight_through) {
-    // c_t = p_t where b_t = 1, else 1 - p_t; the factor 1 + c - stop(c) is 1 in value.
+    // c_t = p_t where b_t = 1, else 1 - p_t; the factor 1 + (c - stop(c)) is exactly 1 in value.
     const auto confidence_T = at::where(cut.boundary_T, cut.p_T, 1 - cut.p_T);
-    read_TD = read_TD * (1 + confidence_T - confidence_T.detach()).unsqueeze(1);
+    read_TD = read_TD * (1 + (confidence_T - confidence_T.detach())).unsqueeze(1);
   }
   return h_TD + read_TD;
 }
@@ -92,7 +92,9 @@ at::Tensor CrossAttentionImpl::step(const at::Tensor& h_TD, const at::Tensor& z_
     if (reading_ == CrossAttentionReading::replicated) {
       auto closed = at::tensor(closed_log_length, at::kDouble);
       state.log_length_S = state.log_length_S.defined() ? at::cat({state.log_length_S, closed}) : closed;
-      input.key_bias_S = at::cat({state.log_length_S, at::zeros({1}, at::kDouble)}).to(h_TD.scalar_type());
+      // The open place has no length yet; a sequence without rows so far has no open place either.
+      const auto open = at::zeros({state.places.size() - state.log_length_S.size(0)}, at::kDouble);
+      input.key_bias_S = at::cat({state.log_length_S, open}).to(h_TD.scalar_type());
       input.last_key_bias_T = at::tensor(open_log_length, at::kDouble).to(h_TD.scalar_type());
     }
     mixed.push_back(range_attention(input));
