@@ -1,0 +1,74 @@
+// Runs the binary as a user runs it: arguments, standard input and output, signals.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace dlcm::test {
+
+inline std::string content_of(const std::string& path) {
+  std::ostringstream content;
+  content << std::ifstream(path, std::ios::binary).rdbuf();
+  return content.str();
+}
+
+struct Finished {
+  int status = -1;  // exit status; 128 + signal where a signal ended it
+  std::string output, messages;
+};
+
+// The dlcm binary at work; its standard output and error go to files beside `scratch`.
+class Process {
+ public:
+  Process(const std::string& scratch, std::vector<std::string> arguments) : scratch_(scratch) {
+    arguments.insert(arguments.begin(), DLCM_BINARY);
+    std::vector<char*> pointers;
+    for (auto& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    const auto output = scratch_ + ".output", messages = scratch_ + ".messages";
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::dup2(::open("/dev/null", O_RDONLY), 0);
+      ::dup2(::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
+      ::dup2(::open(messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+      ::execv(DLCM_BINARY, pointers.data());
+      ::_exit(127);
+    }
+  }
+
+  void signal(int number) const { ::kill(child_, number); }
+
+  // True when the file holds at least `lines` line ends within a minute, before the process ends.
+  bool wait_for_lines(const std::string& path, long lines) const {
+    for (int attempt = 0; attempt < 12000; ++attempt) {
+      const auto content = content_of(path);
+      if (std::count(content.begin(), content.end(), '\n') >= lines) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+  }
+
+  Finished wait() {
+    int status = 0;
+    EXPECT_EQ(::waitpid(child_, &status, 0), child_);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content_of(scratch_ + ".output"),
+            content_of(scratch_ + ".messages")};
+  }
+
+ private:
+  std::string scratch_;
+  pid_t child_ = -1;
+};
+
+}  // namespace dlcm::test
