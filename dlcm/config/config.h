@@ -147,7 +147,7 @@ struct ParserConfig {
   ParserScope scope = ParserScope::global;
   double ratio = 4.0;
   int64_t scan_width = 0;
-  BoundaryDecision decision = BoundaryDecision::sample;
+  BoundaryDecision decision = BoundaryDecision::threshold;
   double temperature = 4.0;
   double loss_weight = 0.1;
   ParserGradient gradient = ParserGradient::decoupled;

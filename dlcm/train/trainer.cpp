@@ -103,11 +103,11 @@ class Run {
         config_(resolve_config(request.config, *data_.tokenizer())),
         output_(request.output) {
     prepare_start(request);
-    lock_.emplace(output_);
-    load_weights();
-    windows_.emplace(data_, config_.train.seed, config_.train.context);
     validation_ = validation_batches(Dataset(request.data, Split::valid), config_.train.context,
                                      config_.train.micro_batch_tokens, config_.eval.tokens);
+    load_weights();
+    windows_.emplace(data_, config_.train.seed, config_.train.context);
+    lock_.emplace(output_);
   }
 
   TrainingResult run();

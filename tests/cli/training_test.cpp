@@ -195,6 +195,26 @@ TEST_F(Training, TwoTrainingsInOneRunDirectoryAreRefused) {
   first.wait();
 }
 
+TEST_F(Training, ADiskFullWhileSavingEndsWithOneSentenceAndTheOlderCheckpoint) {
+  undisturbed();
+  // The first checkpoint is made in peace; then no file may reach the size of model.safetensors.
+  test::Process first(path("full"), training("full-disk"));
+  ASSERT_TRUE(first.wait_for_lines(path("full-disk") + "/metrics.jsonl", 21));
+  first.signal(SIGKILL);
+  first.wait();
+  const auto resumed = test::Process(path("full"), training("full-disk", {"--resume"}), 100000).wait();
+  EXPECT_EQ(resumed.status, 1) << resumed.messages;
+  EXPECT_NE(resumed.messages.find("model.safetensors"), std::string::npos) << resumed.messages;
+  const auto older = load_checkpoint(path("full-disk"), true);
+  EXPECT_EQ(older.step % 20, 0);
+  EXPECT_LT(older.step, 60);
+  for (const auto& entry : std::filesystem::directory_iterator(path("full-disk"))) {
+    EXPECT_EQ(entry.path().filename().string().find(".saving"), std::string::npos);
+  }
+  ASSERT_EQ(run(training("full-disk", {"--resume"})).status, 0);
+  expect_same(load_checkpoint(path("full-disk"), true).model, undisturbed().model);
+}
+
 TEST_F(Training, ADryRunEstimatesAndWritesNothing) {
   const auto finished = run(training("dry", {"--dry-run", "--json"}));
   ASSERT_EQ(finished.status, 0) << finished.messages;

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fstream>
@@ -31,7 +33,9 @@ struct Finished {
 // The dlcm binary at work; its standard output and error go to files beside `scratch`.
 class Process {
  public:
-  Process(const std::string& scratch, std::vector<std::string> arguments) : scratch_(scratch) {
+  // With `largest_file_bytes` no file may grow beyond it, as on a full disk: writes fail.
+  Process(const std::string& scratch, std::vector<std::string> arguments, rlim_t largest_file_bytes = RLIM_INFINITY)
+      : scratch_(scratch) {
     arguments.insert(arguments.begin(), DLCM_BINARY);
     std::vector<char*> pointers;
     for (auto& argument : arguments) pointers.push_back(argument.data());
@@ -42,6 +46,9 @@ class Process {
       ::dup2(::open("/dev/null", O_RDONLY), 0);
       ::dup2(::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
       ::dup2(::open(messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+      ::signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{largest_file_bytes, largest_file_bytes};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
       ::execv(DLCM_BINARY, pointers.data());
       ::_exit(127);
     }
