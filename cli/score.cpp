@@ -1,0 +1,72 @@
+// dlcm score: the log-probability of every token of documents, and where concepts begin.
+#include "dlcm/infer/score.h"
+#include "cli/model_options.h"
+#include "cli/verbs.h"
+#include "dlcm/tokenizer/text_input.h"
+#include "dlcm/util/error.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <memory>
+
+namespace dlcm::cli {
+namespace {
+
+struct ScoreOptions : ModelOptions {
+  std::string text;
+  bool jsonl = false;
+};
+
+// Documents are scored one by one, so that none depends on its neighbours' number or order.
+void score_one(const LoadedModel& model, const std::string& text, double threshold) {
+  std::cout << to_json(score(model, {text}, threshold).front(), *model.tokenizer).dump() << '\n' << std::flush;
+}
+
+void score_file(const LoadedModel& model, const std::string& path, double threshold) {
+  TextInput input({path}, std::cin);
+  bool found = false;
+  for (std::string document; input.next(document); found = true) score_one(model, document, threshold);
+  if (!found) throw Error("expected text in {}, found none: give a file that is not empty", path);
+}
+
+void score_lines(const LoadedModel& model, double threshold) {
+  std::string line;
+  for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!value.is_string()) {
+      throw Error("expected a JSON string in line {} of standard input, found {}", number, line);
+    }
+    score_one(model, value.get_ref<const std::string&>(), threshold);
+  }
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, int& /*status*/) {
+  const auto options = std::make_shared<ScoreOptions>();
+  auto* verb = app.add_subcommand(
+      "score",
+      "Log-probabilities and concepts of documents: JSON strings, one a line of standard input, or a text file.\n"
+      "Each document gives one JSON object: tokens, ids, logprobs (nats), boundary_prob and boundary with one entry "
+      "per\n"
+      "token, of which the first is <|bos|> with the logprob null; nll, the sum over the text's tokens; bytes of the\n"
+      "text; bits_per_byte. A model without concepts gives null for boundary_prob and boundary.");
+  add_model_options(*verb, *options);
+  verb->add_option("--text", options->text,
+                   "score the documents of this file or folder, as `dlcm data build` splits them, not standard input");
+  verb->add_flag("--jsonl", options->jsonl, "one JSON value a line, in and out")->required();
+  verb->callback([options] {
+    std::ios::sync_with_stdio(false);
+    const auto model = load_model(options->model);
+    const double threshold = threshold_for(model, options->request);
+    if (options->text.empty()) {
+      score_lines(model, threshold);
+    } else {
+      score_file(model, options->text, threshold);
+    }
+  });
+}
+
+}  // namespace dlcm::cli
