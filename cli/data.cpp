@@ -33,8 +33,15 @@ struct DataOptions {
 void run(const DataOptions& options) {
   std::ios::sync_with_stdio(false);
   const DataSummary summary = build_data(options.build, std::cin);
-  fmt::print(stderr, "{}: train {}; valid {}; {} documents are not valid UTF-8 and were kept as bytes\n",
-             options.build.output, as_words(summary.train), as_words(summary.valid), summary.documents_not_utf8);
+  std::string line = fmt::format("{}: train {}; valid {}", options.build.output, as_words(summary.train),
+                                 summary.valid.documents > 0 ? as_words(summary.valid) : "none");
+  if (summary.valid.documents == 0 && options.build.validation_fraction > 0) {
+    line += " (the one document is too short to be split: give --validation)";
+  }
+  if (summary.documents_not_utf8 > 0) {
+    line += fmt::format("; {} documents are not valid UTF-8 and were kept byte by byte", summary.documents_not_utf8);
+  }
+  fmt::print(stderr, "{}\n", line);
   if (!options.json) return;
   const nlohmann::ordered_json result{{"train", as_json(summary.train)},
                                       {"valid", as_json(summary.valid)},

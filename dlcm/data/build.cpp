@@ -146,8 +146,8 @@ class SplitWriter {
 // empty, and which documents are set aside does not depend on their order.
 class Splitter {
  public:
-  Splitter(SplitWriter& train, SplitWriter& valid, double fraction)
-      : sides_{Side{train, std::less<>()}, Side{valid, std::greater<>()}}, fraction_(fraction) {}
+  Splitter(const Tokenizer& tokenizer, SplitWriter& train, SplitWriter& valid, double fraction)
+      : tokenizer_(tokenizer), sides_{Side{train, std::less<>()}, Side{valid, std::greater<>()}}, fraction_(fraction) {}
 
   void add(EncodedDocument document) {
     const size_t number = static_cast<double>(document.text_hash) * 0x1p-64 < fraction_ ? 1 : 0;
@@ -173,7 +173,11 @@ class Splitter {
       Side& own = sides_[number];
       if (!own.held) continue;
       const bool only_document = own.writer.summary().documents == 0;
-      (only_document ? sides_[0] : sides_[1 - number]).writer.add(*own.held);
+      if (only_document) {
+        add_in_two_parts(*own.held);
+      } else {
+        sides_[1 - number].writer.add(*own.held);
+      }
       own.held.reset();
     }
   }
@@ -185,6 +189,26 @@ class Splitter {
     bool has_own = false;
     std::optional<EncodedDocument> held{};
   };
+
+  // A corpus of one document gives its end to validation, as a document of its own: at least a tenth of it or
+  // kLeastValidationTokens, whichever is less. One of a few tokens is left whole.
+  void add_in_two_parts(const EncodedDocument& document) {
+    const auto text_tokens = static_cast<int64_t>(document.ids.size()) - 2;  // <|bos|> and <|endoftext|> apart
+    const auto set_aside = std::max(static_cast<int64_t>(fraction_ * static_cast<double>(text_tokens)),
+                                    std::min(text_tokens / 10, kLeastValidationTokens));
+    if (set_aside == 0) return sides_[0].writer.add(document);
+    EncodedDocument train = document, valid = document;
+    train.ids.erase(train.ids.end() - 1 - set_aside, train.ids.end() - 1);
+    valid.ids.erase(valid.ids.begin() + 1, valid.ids.end() - 1 - set_aside);
+    valid.text_bytes = 0;
+    for (const int32_t id : valid.ids) valid.text_bytes += static_cast<int64_t>(tokenizer_.piece(id).size());
+    train.text_bytes -= valid.text_bytes;
+    sides_[0].writer.add(train);
+    sides_[1].writer.add(valid);
+  }
+
+  static constexpr int64_t kLeastValidationTokens = 4096;
+  const Tokenizer& tokenizer_;
   std::array<Side, 2> sides_;
   double fraction_;
 };
@@ -286,7 +310,7 @@ DataSummary build_data(const DataBuild& build, std::istream& standard_input) {
     if (split.summary().documents == 0) throw Error("expected text in {}, found none", fmt::join(paths, ", "));
   };
   if (build.validation.empty()) {
-    Splitter splitter(train, valid, build.validation_fraction);
+    Splitter splitter(*tokenizer, train, valid, build.validation_fraction);
     encoder.run(input, [&](EncodedDocument document) { splitter.add(std::move(document)); });
     splitter.finish();
   } else {

@@ -13,7 +13,8 @@ struct DataBuild {
   std::vector<std::string> inputs{};      // as TextInput takes them
   std::vector<std::string> validation{};  // the same; where empty, documents of `inputs` are set aside
   // Share of the documents set aside for validation, chosen by a hash of their text, whatever their order: at least one
-  // where there are two or more, never all. 0 sets none aside. Not read where `validation` is given.
+  // where there are two or more, never all; of a single document the end. 0 sets none aside. Not read where
+  // `validation` is given.
   double validation_fraction = 0.01;
   std::string output{};
   std::string domain{};                     // kept in every shard's header

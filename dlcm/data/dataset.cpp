@@ -62,8 +62,9 @@ Dataset::Dataset(const std::string& directory, Split split) : implementation_(st
     throw Error("expected a data directory at {}, found none: make one with `dlcm data build`", directory);
   }
   if (!fs::exists(path_of(0))) {
-    throw Error("expected the shard {} in the data directory {}, found none: make it with `dlcm data build`",
-                shard_name(name, 0), directory);
+    throw Error("expected the shard {} in the data directory {}, found none: build the data {}", shard_name(name, 0),
+                directory,
+                split == Split::train ? "with `dlcm data build`" : "from two or more documents, or with --validation");
   }
   auto& content = *implementation_;
   content.tokenizer = load_tokenizer((fs::path(directory) / "tokenizer").string());

@@ -175,14 +175,19 @@ TEST(DataBuild, RefusesBadInputAndWritesNothing) {
   EXPECT_THAT(refusal({.inputs = {"-"}, .output = data}), HasSubstr("expected text"));
   EXPECT_THAT(refusal({.inputs = {"-"}, .output = data}, "<|endoftext|>\n<|endoftext|>"), HasSubstr("expected text"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation = {folder / "void"}, .output = data}), HasSubstr("void"));
-  EXPECT_THAT(refusal({.inputs = {some, folder.write("b.jsonl", "{}")}, .output = data, .shard_tokens = 1}),
-              HasSubstr("line 1"));
+  EXPECT_THAT(refusal({.inputs = {some, folder.write("b.jsonl", "{}")}, .output = data}), HasSubstr("line 1"));
   EXPECT_THAT(refusal({.inputs = {folder.write("b.jsonl.zst", "x")}, .output = data}), HasSubstr("compressed"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = 1, .output = data}), HasSubstr("fraction"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = -0.1, .output = data}), HasSubstr("fraction"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = std::nan(""), .output = data}), HasSubstr("fraction"));
   EXPECT_THAT(refusal({.inputs = {some}, .output = data, .domain = std::string(105, 'x')}), HasSubstr("domain"));
   EXPECT_THAT(refusal({.tokenizer = some, .inputs = {some}, .output = data}), HasSubstr("SentencePiece"));
+  // Here training shards have been written when the bad line is found.
+  EXPECT_THAT(refusal({.inputs = {folder.write("two", joined({"one", "two"}))},
+                       .validation = {folder / "b.jsonl"},
+                       .output = data,
+                       .shard_tokens = 1}),
+              HasSubstr("line 1"));
   EXPECT_FALSE(std::filesystem::exists(data));
   EXPECT_FALSE(std::filesystem::exists(data + ".partial"));
 }

