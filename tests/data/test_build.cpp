@@ -124,7 +124,7 @@ TEST(DataBuild, SetsDocumentsAsideWhateverTheirOrder) {
 TEST(DataBuild, LeavesNeitherSplitEmptyOfTwoDocuments) {
   std::mt19937 random(7);
   for (const double fraction : {1e-12, 0.01, 0.5, 0.999999}) {
-    for (int count = 1; count < 6; ++count) {
+    for (int count = 2; count < 6; ++count) {
       std::set<std::string> valid_found;
       for (int round = 0; round < 4; ++round) {
         TemporaryFolder folder;
@@ -133,9 +133,8 @@ TEST(DataBuild, LeavesNeitherSplitEmptyOfTwoDocuments) {
         const auto summary =
             build({.inputs = {"-"}, .validation_fraction = fraction, .output = folder / "data"}, joined(texts));
         EXPECT_GE(summary.train.documents, 1);
-        EXPECT_EQ(summary.valid.documents >= 1, count >= 2);
+        EXPECT_GE(summary.valid.documents, 1);
         EXPECT_EQ(summary.train.documents + summary.valid.documents, count);
-        if (count < 2) continue;
         auto valid = texts_of(folder / "data", Split::valid);
         std::sort(valid.begin(), valid.end());
         valid_found.insert(joined(valid));
@@ -143,6 +142,32 @@ TEST(DataBuild, LeavesNeitherSplitEmptyOfTwoDocuments) {
       EXPECT_LE(valid_found.size(), 1u) << "the choice depends on the order";
     }
   }
+}
+
+TEST(DataBuild, GivesTheEndOfASingleDocumentToValidation) {
+  std::string text;
+  while (text.size() < 1000) text += std::to_string(text.size()) + " ";
+  for (const double fraction : {0.01, 0.5, 0.99}) {
+    TemporaryFolder folder;
+    const auto summary = build({.inputs = {"-"}, .validation_fraction = fraction, .output = folder / "data"}, text);
+    EXPECT_EQ(summary.train.documents, 1);
+    EXPECT_EQ(summary.valid.documents, 1);
+    const auto train = texts_of(folder / "data", Split::train), valid = texts_of(folder / "data", Split::valid);
+    EXPECT_EQ(train.at(0) + valid.at(0), text);
+    EXPECT_EQ(summary.train.bytes, static_cast<int64_t>(train[0].size()));
+    EXPECT_EQ(summary.valid.bytes, static_cast<int64_t>(valid[0].size()));
+    EXPECT_GE(valid[0].size(), text.size() / 10);
+    EXPECT_FALSE(train[0].empty());
+  }
+  for (const std::string whole : {"a few", "x"}) {
+    TemporaryFolder folder;
+    const auto summary = build({.inputs = {"-"}, .output = folder / "data"}, whole);
+    EXPECT_EQ(summary.valid.documents, 0);
+    EXPECT_EQ(texts_of(folder / "data", Split::train), std::vector<std::string>{whole});
+    EXPECT_THROW(Dataset(folder / "data", Split::valid), Error);
+  }
+  TemporaryFolder folder;
+  EXPECT_EQ(build({.inputs = {"-"}, .validation_fraction = 0, .output = folder / "data"}, text).valid.documents, 0);
 }
 
 TEST(DataBuild, TakesValidationTextThatIsGiven) {

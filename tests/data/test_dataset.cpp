@@ -377,7 +377,10 @@ TEST(TokenStream, RepeatsASmallDataSetWithinAStep) {
 TEST(TokenStream, CutsADocumentLongerThanTheContext) {
   TemporaryFolder folder;
   std::istringstream none;
-  build_data({.tokenizer = "bytes", .inputs = {folder.write("a", std::string(98, 'x'))}, .output = folder / "data"},
+  build_data({.tokenizer = "bytes",
+              .inputs = {folder.write("a", std::string(98, 'x'))},
+              .validation_fraction = 0,
+              .output = folder / "data"},
              none);
   const Dataset dataset(folder / "data", Split::train);
   const Batch batch = TokenStream(dataset, 1).read(0, 100, 32);
