@@ -41,11 +41,10 @@ class ChunkedCrossEntropy : public torch::autograd::Function<ChunkedCrossEntropy
  public:
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& y_in,
                                                 const at::Tensor& head, const at::Tensor& target_in,
-                                                double logit_scale) {
+                                                double logit_scale, bool wants_gradient) {
     const auto y = y_in.contiguous();
     const auto target = target_in.contiguous();
     const int64_t tokens = y.size(0), vocabulary = head.size(0);
-    const bool wants_gradient = y_in.requires_grad() || head.requires_grad();
     auto nll = at::empty({tokens}, y.options());
     auto dy = wants_gradient ? at::empty_like(y) : at::Tensor();
     auto dhead = wants_gradient ? at::zeros_like(head) : at::Tensor();
@@ -85,7 +84,7 @@ class ChunkedCrossEntropy : public torch::autograd::Function<ChunkedCrossEntropy
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     // The saved gradients belong to this node alone, so they are scaled in place: no second [V, D] is ever held.
-    return {saved[0].mul_(gradients[0]), saved[1].mul_(gradients[0]), {}, {}};
+    return {saved[0].mul_(gradients[0]), saved[1].mul_(gradients[0]), {}, {}, {}};
   }
 };
 
@@ -94,7 +93,9 @@ class ChunkedCrossEntropy : public torch::autograd::Function<ChunkedCrossEntropy
 CrossEntropy cross_entropy(const at::Tensor& y_TD, const at::Tensor& head_VD, const at::Tensor& target_T,
                            double logit_scale) {
   check(y_TD, head_VD, target_T);
-  const auto results = ChunkedCrossEntropy::apply(y_TD, head_VD, target_T, logit_scale);
+  // Asked here: inside a Function gradients are always off.
+  const bool wants_gradient = at::GradMode::is_enabled() && (y_TD.requires_grad() || head_VD.requires_grad());
+  const auto results = ChunkedCrossEntropy::apply(y_TD, head_VD, target_T, logit_scale, wants_gradient);
   return {results[0], results[1]};
 }
 

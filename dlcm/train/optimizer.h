@@ -23,8 +23,8 @@ class AdamW {
  public:
   AdamW(LanguageModel& model, const Config& config);
 
-  // Every parameter's gradient, in the order of the model's parameters; defined and zero after zero_gradients().
   void zero_gradients();
+  // Every parameter's gradient, group by group; defined after zero_gradients().
   std::vector<at::Tensor> gradients() const;
 
   // Global L2 norm of the gradients; not finite where one of them is not.

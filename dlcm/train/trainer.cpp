@@ -59,7 +59,8 @@ class SignalNote {
 struct Progress {
   int64_t step = 0;
   double seconds = 0.0;          // of all sessions of the run
-  int64_t calibrations = 0;      // steps that have moved the stored threshold
+  double running_threshold = 0.5;  // running estimate of the (1 - 1/R) quantile of p
+  int64_t calibrations = 0;        // steps that have moved it
   int64_t skipped_steps = 0;     // in all
   int64_t skipped_in_a_row = 0;
   std::vector<double> boundary_quantiles;  // of p in the last validation: 0 %, 1 %, ... 100 %
@@ -71,6 +72,7 @@ nlohmann::json to_json(const Progress& progress, const Config& config, const std
           {"seconds", progress.seconds},
           {"seed", config.train.seed},
           {"data_hash", data_hash},
+          {"running_threshold", progress.running_threshold},
           {"calibrations", progress.calibrations},
           {"skipped_steps", progress.skipped_steps},
           {"skipped_in_a_row", progress.skipped_in_a_row},
@@ -82,6 +84,7 @@ Progress progress_from(const Checkpoint& checkpoint) {
     const auto& trainer = checkpoint.trainer;
     return {.step = checkpoint.step,
             .seconds = trainer.at("seconds").get<double>(),
+            .running_threshold = trainer.at("running_threshold").get<double>(),
             .calibrations = trainer.at("calibrations").get<int64_t>(),
             .skipped_steps = trainer.at("skipped_steps").get<int64_t>(),
             .skipped_in_a_row = trainer.at("skipped_in_a_row").get<int64_t>(),
@@ -93,7 +96,8 @@ Progress progress_from(const Checkpoint& checkpoint) {
   }
 }
 
-// The running estimate of the (1 - 1/R) quantile of p: the mean of the first steps, then an average over about 10.
+// The running estimate follows the steps: the mean of the first, then an average over about 10. It says what the next
+// step's ratio at a threshold would be; what is stored and evaluated is measured afresh, for it may not lag behind.
 constexpr double kSmallestCalibrationRate = 0.1;
 
 class Run {
@@ -115,10 +119,15 @@ class Run {
  private:
   void prepare_start(const TrainingRequest& request);
   void load_weights();
-  void calibrate(const StepMeasurements& measured);
+  void follow(const StepMeasurements& measured);
+  void calibrate();
   void log_step(const StepReport& report, double seconds);
   void validate();
   void save();
+  // The threshold that a step's own ratio_eval is taken at.
+  double step_threshold() const {
+    return config_.parser.calibrate ? progress_.running_threshold : config_.parser.threshold;
+  }
   double trained_seconds() const { return progress_.seconds + seconds_since(start_); }
 
   Dataset data_;
@@ -138,7 +147,7 @@ class Run {
   std::optional<MetricsLog> metrics_;
   std::optional<EventFile> events_;
   std::optional<ProgressLine> line_;
-  int64_t saved_step_ = -1, validated_step_ = -1;
+  int64_t saved_step_ = -1, validated_step_ = -1, calibrated_step_ = -1;
 };
 
 // Decides where the run starts and refuses what cannot be, before anything is written.
@@ -185,11 +194,28 @@ void Run::load_weights() {
   origin_.reset();
 }
 
-void Run::calibrate(const StepMeasurements& measured) {
+void Run::follow(const StepMeasurements& measured) {
   if (!config_.parser.calibrate || !measured.scores) return;
   const double rate = std::max(kSmallestCalibrationRate, 1.0 / static_cast<double>(++progress_.calibrations));
   const double quantile = measured.scores->threshold_for(1.0 / config_.parser.ratio);
-  config_.parser.threshold += rate * (quantile - config_.parser.threshold);
+  progress_.running_threshold += rate * (quantile - progress_.running_threshold);
+}
+
+// Sets parser.threshold to the (1 - 1/R) quantile of p under the present weights, over as many of the training tokens
+// that come next as validation reads.
+void Run::calibrate() {
+  const bool learned = config_.model.kind == ModelKind::dlcm && config_.parser.rule == BoundaryRule::learned;
+  if (!learned || !config_.parser.calibrate || calibrated_step_ == progress_.step) return;
+  at::NoGradGuard no_gradient;
+  const MatrixPrecision precision(config_.train.precision == Precision::bf16);
+  const int64_t step = config_.train.micro_batch_tokens;
+  const int64_t begin = progress_.step * config_.train.tokens_per_step;
+  ScoreHistogram scores;
+  for (int64_t first = begin; first < begin + config_.eval.tokens; first += step) {
+    scores.add(model_->parse(windows_->read(first, step), Decision::evaluation(0.5))->p_T);
+  }
+  config_.parser.threshold = scores.threshold_for(1.0 / config_.parser.ratio);
+  calibrated_step_ = progress_.step;
 }
 
 void Run::log_step(const StepReport& report, double seconds) {
@@ -217,16 +243,16 @@ void Run::log_step(const StepReport& report, double seconds) {
     line["aux_loss"] = measured.aux_loss;
     line["ratio"] = 1.0 / measured.boundary_rate;
     line["mean_score"] = measured.mean_score;
-    line["threshold"] = config_.parser.threshold;
+    line["threshold"] = step_threshold();
     line["first_pass_seconds"] = measured.first_pass_seconds;
     scalars.emplace_back("train/aux_loss", measured.aux_loss);
     scalars.emplace_back("train/ratio", 1.0 / measured.boundary_rate);
     fields.push_back(fmt::format("ratio {:.2f}", 1.0 / measured.boundary_rate));
     if (measured.scores) {
-      const double ratio = 1.0 / measured.scores->share_above(config_.parser.threshold);
+      const double ratio = 1.0 / measured.scores->share_above(step_threshold());
       line["ratio_eval"] = ratio;
       scalars.emplace_back("train/ratio_eval", ratio);
-      scalars.emplace_back("train/threshold", config_.parser.threshold);
+      scalars.emplace_back("train/threshold", step_threshold());
     } else {
       line["ratio_eval"] = line["ratio"];
     }
@@ -241,6 +267,7 @@ void Run::log_step(const StepReport& report, double seconds) {
 }
 
 void Run::validate() {
+  calibrate();
   const MatrixPrecision precision(config_.train.precision == Precision::bf16);
   const auto evaluation = evaluate(*model_, validation_, *data_.tokenizer(), config_.parser.threshold);
   nlohmann::json line{{"step", progress_.step},
@@ -275,6 +302,7 @@ void Run::validate() {
 }
 
 void Run::save() {
+  calibrate();
   Checkpoint checkpoint;
   checkpoint.step = progress_.step;
   checkpoint.model = save_parameters(*model_);
@@ -318,7 +346,7 @@ TrainingResult Run::run() {
       }
     } else {
       progress_.skipped_in_a_row = 0;
-      calibrate(report.measured);
+      follow(report.measured);
     }
     log_step(report, seconds_since(step_start));
     if (every(config_.eval.every_steps)) validate();
