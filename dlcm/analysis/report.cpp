@@ -648,7 +648,7 @@ std::string verdict(const RunRecord& run, const RunRecord& reference) {
   }
   for (const auto& [one, last] : {std::pair{&run, last_of_run}, std::pair{&reference, last_of_reference}}) {
     if (last->tokens > pair.tokens) {
-      text += fmt::format(" {} goes on to {} tokens.", one->name, quantity(last->tokens));
+      text += fmt::format(" {} goes on to {} tokens, so this is not its end.", one->name, quantity(last->tokens));
     }
   }
   if (!run.tokenizer_hash.empty() && !reference.tokenizer_hash.empty() && !tokenizers_equal(run, reference)) {
