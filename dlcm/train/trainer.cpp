@@ -106,12 +106,14 @@ class Run {
       : data_(request.data, Split::train),
         config_(resolve_config(request.config, *data_.tokenizer())),
         output_(request.output) {
+    // Where the directory is there, who else trains in it is the first question; else nothing is made before all is well.
+    if (std::filesystem::exists(output_)) lock_.emplace(output_);
     prepare_start(request);
     validation_ = validation_batches(Dataset(request.data, Split::valid), config_.train.context,
                                      config_.train.micro_batch_tokens, config_.eval.tokens);
     load_weights();
     windows_.emplace(data_, config_.train.seed, config_.train.context);
-    lock_.emplace(output_);
+    if (!lock_) lock_.emplace(output_);
   }
 
   TrainingResult run();

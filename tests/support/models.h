@@ -25,6 +25,7 @@ inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
   }
   config.model.concepts = {.width = 24, .layers = 2, .feed_forward = 20, .heads = 3, .kv_heads = 1};
   config.parser.ratio = 2.5;
+  config.parser.decision = BoundaryDecision::sample;  // the harder one: every draw must be the same however a step is split
   config.parser.min_length = 2;
   config.train.context = 16;
   config.train.tokens_per_step = 96;
