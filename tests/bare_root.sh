@@ -74,7 +74,7 @@ for path in "${copies[@]}"; do
   cp -a "$path" "$root$path"
 done
 
-project=/root/$(basename "$repository")
+project=/srv/$(basename "$repository")
 if [[ -d $root$project ]]; then
   git -C "$root$project" fetch -q "$repository" HEAD && git -C "$root$project" reset -q --hard FETCH_HEAD
 else
