@@ -19,7 +19,7 @@ struct GenerateOptions : ModelOptions {
 };
 
 void generate_text(GenerateOptions options) {
-  check_sampling(options.settings.sampling);
+  check_settings(options.settings);  // before anything is printed
   const auto model = load_model(options.model);
   options.settings.threshold = threshold_for(model, options.request);
   if (options.json) {

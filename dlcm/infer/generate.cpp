@@ -59,14 +59,18 @@ class Sequence {
 
 }  // namespace
 
+void check_settings(const GenerateSettings& settings) {
+  check_sampling(settings.sampling);
+  if (settings.max_tokens < 1) throw Error("expected at least 1 token to generate, found {}", settings.max_tokens);
+}
+
 int64_t Generation::concepts() const {
   return std::count_if(tokens.begin(), tokens.end(), [](const GeneratedToken& token) { return token.boundary; });
 }
 
 Generation generate(const LoadedModel& model, std::string_view prompt, const GenerateSettings& settings,
                     const GenerateCallback& callback) {
-  check_sampling(settings.sampling);
-  if (settings.max_tokens < 1) throw Error("expected at least 1 token to generate, found {}", settings.max_tokens);
+  check_settings(settings);
   const at::NoGradGuard no_gradient;
   const auto& tokenizer = *model.tokenizer;
   Sequence sequence(*model.model, tokenizer.vocabulary(), settings.threshold);

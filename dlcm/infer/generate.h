@@ -20,6 +20,9 @@ struct GenerateSettings {
   SamplingSettings sampling;
 };
 
+// Throws Error naming the setting that is out of range.
+void check_settings(const GenerateSettings& settings);
+
 struct GeneratedToken {
   int32_t id = 0;
   double boundary_prob = 0.0;  // p; 0 for llama
@@ -44,7 +47,7 @@ struct Generation {
 using GenerateCallback = std::function<void(std::string_view text, const GeneratedToken* token)>;
 
 // Continues <|bos|> and the prompt until <|endoftext|> is drawn or max_tokens are. Token i is drawn with uniform i of
-// the seed. Throws Error where a setting is out of range.
+// the seed. Throws Error as check_settings does.
 Generation generate(const LoadedModel& model, std::string_view prompt, const GenerateSettings& settings,
                     const GenerateCallback& callback = {});
 
