@@ -1,4 +1,4 @@
-// What a resumed training may change (INTERFACES: `train --resume`).
+// What a resumed training may change.
 #pragma once
 
 #include "dlcm/config/config.h"
