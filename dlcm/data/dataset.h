@@ -63,8 +63,9 @@ class TokenStream {
   std::unique_ptr<Implementation> implementation_;
 };
 
-// Validation: documents in a fixed order that mixes the whole split, each cut into pieces of `context` tokens from its own start, packed into batches of
-// at most `batch_tokens` tokens until `max_tokens` are reached. Every token but a document's first is a target once.
+// Validation: documents in a fixed order that mixes the whole split, each cut into pieces of `context` tokens from its
+// own start, packed into batches of at most `batch_tokens` tokens until `max_tokens` are reached. Every token but a
+// document's first is a target once.
 std::vector<Batch> validation_batches(const Dataset& dataset, int64_t context, int64_t batch_tokens, int64_t max_tokens);
 // The same for documents given as ids.
 std::vector<Batch> batches_of(const std::vector<std::vector<int32_t>>& documents, int64_t context, int64_t batch_tokens);
