@@ -201,7 +201,7 @@ struct TrainConfig {
     visit("context", self.context, "tokens of a window; documents that cross its edge restart");
     visit("seed", self.seed, "seeds the initial weights, the order of the data and the boundary draws");
     visit("threads", self.threads, "CPU threads; 0 is one per core");
-    visit("precision", self.precision, "of matrix products; auto is bf16 where a probe finds it faster, else fp32");
+    visit("precision", self.precision, "of matrix products; auto is bf16 on CPUs with bfloat16 instructions, else fp32");
     visit("log_every_steps", self.log_every_steps, "steps between two lines of metrics.jsonl");
   }
 };

@@ -18,7 +18,8 @@ class MatrixPrecision {
   bool previous_;
 };
 
-// Times both types on this machine's threads; true where bfloat16 products, conversions included, are clearly faster.
-bool bfloat16_is_faster();
+// True on CPUs with bfloat16 instructions (AVX512-BF16, AMX). Known from the CPU, not timed: a run that starts again must
+// find the same answer. Elsewhere bfloat16 products are emulated, a hundred times slower than float.
+bool bfloat16_is_fast();
 
 }  // namespace dlcm

@@ -34,7 +34,7 @@ Config resolve_config(Config config, const Tokenizer& tokenizer) {
   }
   set_threads(config);
   if (config.train.precision == Precision::automatic) {
-    config.train.precision = bfloat16_is_faster() ? Precision::bf16 : Precision::fp32;
+    config.train.precision = bfloat16_is_fast() ? Precision::bf16 : Precision::fp32;
   }
   return config;
 }

@@ -14,7 +14,7 @@
 namespace dlcm {
 
 // Sets the number of threads (0: one per core this process may use) and resolves model.vocabulary from the tokenizer
-// and train.precision from a probe. Throws Error where the model's vocabulary is smaller than the tokenizer's.
+// and train.precision from the CPU. Throws Error where the model's vocabulary is smaller than the tokenizer's.
 Config resolve_config(Config config, const Tokenizer& tokenizer);
 
 // Threads that LibTorch will use for config.train.threads.
