@@ -47,6 +47,13 @@
   // The columns of a row of `validation`.
   const STEP = 0, TOKENS = 1, BITS = 2, RATIO = 3, HALF = 4, LOW = 5, HIGH = 6;
 
+  // The first steps, before the parser has found its ratio, may lie far above all others: they are cut off.
+  function highestRatio() {
+    const targets = data.runs.map((run) => run.target).filter((value) => value !== null);
+    const highest = Math.max(...ratioLines().flatMap((one) => one.data.map((point) => point.y)));
+    return targets.length && highest > 3 * Math.max(...targets) ? 3 * Math.max(...targets) : undefined;
+  }
+
   function ratioLines() {
     const lines = [];
     let last = 0;
@@ -80,7 +87,7 @@
       lines: data.gaps.map(({run, points: pairs}) => line(run, data.runs[run].name, points(pairs), measured(pairs))),
     },
     loss: {x: "tokens", y: "nats per token", lines: series("loss"), show: fixed(3)},
-    ratio: {x: "steps", y: "tokens per concept", lines: ratioLines(), show: fixed(2)},
+    ratio: {x: "steps", y: "tokens per concept", lines: ratioLines(), show: fixed(2), end: highestRatio()},
     rate: {x: "tokens", y: "learning rate", lines: series("rate"), show: (value) => value.toExponential(2), ticks: (value) => value === 0 ? "0" : value.toExponential(1).replace("-", "−")},
     speed: {x: "tokens", y: "tokens per second", lines: series("speed"), show: quantity, ticks: quantity, begin: 0},
   };
@@ -132,7 +139,7 @@
       scales: {
         x: axisX(kind),
         y: {
-          min: kind.begin,
+          min: kind.begin, max: kind.end,
           beginAtZero: kind.zero,
           title: {display: true, text: kind.y, color: style("--muted")},
           grid: {
