@@ -66,6 +66,7 @@ mount_at() {
 }
 mount_at -t proc proc "$root/proc"
 mount_at --bind /dev "$root/dev"
+mount_at --bind /dev/pts "$root/dev/pts"
 mount_at -t tmpfs tmpfs "$root/dev/shm"
 for path in "${binds[@]}"; do mount_at -o ro,bind "$path" "$root$path"; done
 for path in "${copies[@]}"; do

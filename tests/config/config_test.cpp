@@ -50,7 +50,7 @@ void randomize(Table& table, std::mt19937_64& generator) {
       if (key == "ratio" || key == "rope_theta") field = 1.0 / field;
       if (key == "temperature") field += 0.1;
     } else if constexpr (std::is_same_v<Field, int64_t>) {
-      if (key == "seed") field = static_cast<int64_t>(generator() >> 2);
+      if (key == "seed") field = static_cast<int64_t>(generator() >> 3);
       if (key == "steps" || key == "every_steps") field = static_cast<int64_t>(1 + generator() % (1ULL << 40));
       if (key == "vocabulary" || key == "min_length") field = static_cast<int64_t>(1 + generator() % 100000);
     } else {

@@ -15,7 +15,7 @@ CONCEPT_FIELDS = {"aux_loss", "ratio", "ratio_eval"}
 
 
 def quickstart(*arguments):
-    return subprocess.run([REPOSITORY / "quickstart", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run([REPOSITORY / "quickstart", *arguments], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
 
 
 class Quickstart(unittest.TestCase):
