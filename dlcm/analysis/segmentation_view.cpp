@@ -1,5 +1,6 @@
 #include "dlcm/analysis/segmentation_view.h"
 
+#include "dlcm/analysis/html.h"
 #include "dlcm/infer/text_stream.h"
 #include "dlcm/util/error.h"
 #include "dlcm/util/utf8.h"
@@ -13,29 +14,6 @@ namespace {
 constexpr size_t kColours = 5;  // neighbours differ, and so do concepts two apart
 // Backgrounds of the 256-colour palette that black text reads well on.
 constexpr std::array<int, kColours> kTerminalColours{153, 223, 157, 225, 229};
-
-std::string escaped(std::string_view text) {
-  std::string html;
-  for (const char character : text) {
-    switch (character) {
-      case '&':
-        html += "&amp;";
-        break;
-      case '<':
-        html += "&lt;";
-        break;
-      case '>':
-        html += "&gt;";
-        break;
-      case '"':
-        html += "&quot;";
-        break;
-      default:
-        html += character;
-    }
-  }
-  return html;
-}
 
 // Concepts that have something to show, in order.
 std::vector<ConceptText> visible_concepts(const ScoredDocument& document) {
@@ -106,7 +84,7 @@ std::string segmentation_html(const ScoredDocument& document) {
   size_t index = 0;
   for (const auto& entry : visible_concepts(document)) {
     html += fmt::format("<span class=\"concept-{}\" title=\"p {:.3f}, {} token{}\">{}</span>", index++ % kColours,
-                        entry.boundary_prob, entry.tokens, entry.tokens == 1 ? "" : "s", escaped(entry.text));
+                        entry.boundary_prob, entry.tokens, entry.tokens == 1 ? "" : "s", escape_html(entry.text));
   }
   return html + "</p>\n";
 }
@@ -146,7 +124,7 @@ h1 {{ font-size: 1.2rem; overflow-wrap: anywhere; }}
 {3}</body>
 </html>
 )",
-      escaped(valid_utf8(title)), segmentation_style(), segmentation_summary(documents), body);
+      escape_html(title), segmentation_style(), segmentation_summary(documents), body);
 }
 
 }  // namespace dlcm

@@ -1,6 +1,10 @@
 // The report: its numbers in words, its page, and what it makes of hostile names and damaged runs.
 #include "dlcm/analysis/report.h"
 
+#include "dlcm/analysis/chart_data.h"
+#include "dlcm/analysis/comparison.h"
+#include "dlcm/analysis/html.h"
+#include "dlcm/analysis/numbers.h"
 #include "dlcm/analysis/report_samples.h"
 #include "dlcm/analysis/web_assets.h"
 #include "dlcm/util/utf8.h"

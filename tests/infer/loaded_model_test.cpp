@@ -139,7 +139,7 @@ TEST(Threshold, ModelsWithoutALearnedParserRefuseBoth) {
     const auto model = test::tiny_model(config);
     EXPECT_THROW(threshold_for(model, {.threshold = 0.5, .ratio = {}}), Error);
     EXPECT_THROW(threshold_for(model, {.threshold = {}, .ratio = 4.0}), Error);
-    EXPECT_NO_THROW(threshold_for(model, {}));
+    EXPECT_EQ(threshold_for(model, {}), model.config.parser.threshold);
   }
 }
 

@@ -4,28 +4,20 @@
 #include "dlcm/infer/loaded_model.h"
 #include "dlcm/infer/parameters_io.h"
 #include "dlcm/io/checkpoint_store.h"
+#include "tests/support/models.h"
 
 #include <vector>
 
 namespace dlcm::test {
 
-// Large initial weights, so that attention, scores and logits differ from token to token.
 inline Config tiny_config(ModelKind kind, int64_t vocabulary = 258) {
-  Config config;
-  config.model.kind = kind;
-  config.model.vocabulary = vocabulary;
-  config.model.init_std = 0.3;
-  config.model.token = {.width = 16, .feed_forward = 24, .heads = 4, .kv_heads = 2};
-  if (kind == ModelKind::llama) {
-    config.model.token.layers = 2;
-  } else {
-    config.model.token.encoder_layers = 2;
-    config.model.token.decoder_layers = 1;
-  }
-  config.model.concepts = {.width = 24, .layers = 2, .feed_forward = 32, .heads = 3, .kv_heads = 3};
+  auto config = random_model_config(kind, vocabulary);
+  config.model.token.encoder_layers *= 2;
+  config.parser.decision = BoundaryDecision::threshold;
   config.parser.ratio = 3.3;
   config.mup.base_token_width = 8;
   config.train.context = 64;
+  config.train.tokens_per_step = 128;
   config.train.micro_batch_tokens = 128;
   return config;
 }

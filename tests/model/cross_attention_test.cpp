@@ -1,0 +1,182 @@
+// Cross-attention against what it is defined to be, written out.
+#include "dlcm/model/cross_attention.h"
+
+#include "dlcm/model/pooling.h"
+#include "dlcm/model/segmentation.h"
+#include "dlcm/ops/rms_norm.h"
+#include "tests/model/stages.h"
+#include "tests/support/gradients.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace dlcm {
+namespace {
+
+using test::distance;
+using test::parameter;
+using test::randomise;
+using test::tensor_of;
+using test::Tensors;
+
+struct CrossProblem {
+  explicit CrossProblem(CrossAttentionReading reading, ParserGradient gradient = ParserGradient::decoupled) {
+    config.model.cross_attention = reading;
+    config.parser.gradient = gradient;
+    module = CrossAttention(config);
+    at::manual_seed(9);
+    randomise(module);
+    std::mt19937_64 random(9);
+    documents = Documents::from_offsets({0, 23, 24, 40});
+    boundary_T = test::random_boundaries(documents, random);
+    segmentation = Segmentation::from(boundary_T, documents);
+    h_TD = at::randn({40, 16}, at::kDouble);
+    z_SW = at::randn({segmentation.concepts(), 24}, at::kDouble);
+    p_T = at::rand({40}, at::kDouble);
+  }
+  test::Function forward() {
+    return [this](const Tensors& x) { return module->forward(x[0], x[1], segmentation, {p_T, boundary_T}); };
+  }
+  // The paper's form of the replicated reading, or its plain one, in dense tensors.
+  at::Tensor literal(const at::Tensor& h, const at::Tensor& z, bool replicated) const {
+    const int64_t heads = 4, kv_heads = 2, size = 4;
+    const auto weight = [&](const std::string& name) { return parameter(*module, name); };
+    const auto normed = rms_norm_reference(h, weight("norm.gain"), 1e-5);
+    const auto q = rms_norm_reference(at::mm(normed, weight("query.weight").t()).view({-1, heads, size}),
+                                      weight("query_norm.gain"), 1e-5);
+    auto k = rms_norm_reference(at::mm(z, weight("key.weight").t()).view({-1, kv_heads, size}), weight("key_norm.gain"),
+                                1e-5);
+    auto v = at::mm(z, weight("value.weight").t()).view({-1, kv_heads, size});
+    at::Tensor visible;
+    if (replicated) {
+      // K and V of a place at every token of its segment, then an L x L causal kernel within the document.
+      k = k.repeat_interleave(segmentation.length_S, 0);
+      v = v.repeat_interleave(segmentation.length_S, 0);
+      const auto token = at::arange(h.size(0), at::kLong);
+      visible =
+          token.unsqueeze(0).le(token.unsqueeze(1)).logical_and(token.unsqueeze(0).ge(documents.begin_T.unsqueeze(1)));
+    } else {
+      const auto place = at::arange(z.size(0), at::kLong).unsqueeze(0);
+      visible = place.ge(segmentation.visible_begin_T.unsqueeze(1))
+                    .logical_and(place.lt(segmentation.visible_end_T.unsqueeze(1)));
+    }
+    k = k.repeat_interleave(heads / kv_heads, 1).transpose(0, 1);
+    v = v.repeat_interleave(heads / kv_heads, 1).transpose(0, 1);
+    const auto scores = at::matmul(q.transpose(0, 1), k.transpose(1, 2)) / 2.0;
+    const auto weights = at::softmax(scores.masked_fill(visible.logical_not(), -1e300), -1);
+    const auto mixed = at::matmul(weights, v).transpose(0, 1).reshape({h.size(0), heads * size});
+    return h + at::mm(mixed, weight("output.weight").t());
+  }
+
+  Config config = test::random_model_config(ModelKind::dlcm);
+  CrossAttention module{nullptr};
+  Documents documents;
+  at::Tensor boundary_T, h_TD, z_SW, p_T;
+  Segmentation segmentation;
+};
+
+TEST(CrossAttention, BiasedFormEqualsReplicatedKeysAndValues) {
+  CrossProblem problem(CrossAttentionReading::replicated);
+  test::expect_equal_to_reference(problem.forward(),
+                                  [&](const Tensors& x) { return problem.literal(x[0], x[1], true); },
+                                  {problem.h_TD, problem.z_SW});
+}
+
+TEST(CrossAttention, PlainReadingCountsEachVisiblePlaceOnce) {
+  CrossProblem problem(CrossAttentionReading::plain);
+  test::expect_equal_to_reference(problem.forward(),
+                                  [&](const Tensors& x) { return problem.literal(x[0], x[1], false); },
+                                  {problem.h_TD, problem.z_SW});
+}
+
+TEST(CrossAttention, ReadingsDiffer) {
+  CrossProblem plain(CrossAttentionReading::plain), replicated(CrossAttentionReading::replicated);
+  EXPECT_GT(distance(plain.forward()({plain.h_TD, plain.z_SW}), replicated.forward()({plain.h_TD, plain.z_SW})), 1e-3);
+}
+
+// Pooling and cross-attention alone, the concepts as they are in place of the backbone's output.
+TEST(CrossAttention, TokenNeverSeesItsUnfinishedConcept) {
+  const at::NoGradGuard no_gradient;
+  for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+    CrossProblem problem(reading);
+    Pooling pooling(problem.config);
+    randomise(pooling);
+    const auto documents = Documents::from_offsets({0, 12});
+    const auto run = [&](const at::Tensor& h, const std::vector<int64_t>& boundary) {
+      const auto boundary_T = tensor_of(boundary).to(at::kBool);
+      const auto segmentation = Segmentation::from(boundary_T, documents);
+      return problem.module->forward(h, pooling->forward(h, segmentation), segmentation,
+                                     {boundary_T.to(at::kDouble), boundary_T});
+    };
+    // Segments [0, 3), [3, 8), [8, 12).
+    const std::vector<int64_t> boundary{1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0};
+    const auto h = at::randn({12, 16}, at::kDouble);
+    const auto before = run(h, boundary);
+    for (int64_t changed_token = 3; changed_token < 8; ++changed_token) {
+      auto changed = h.clone();
+      changed[changed_token].add_(at::randn({16}, at::kDouble));
+      const auto after = run(changed, boundary);
+      for (int64_t t = 0; t < 12; ++t) {
+        const bool may_differ = t == changed_token || t >= 8;
+        EXPECT_EQ(distance(after[t], before[t]) > 1e-12, may_differ) << changed_token << " seen by " << t;
+      }
+    }
+    // Where the segment will end is not known to its tokens either.
+    const auto longer = run(h, {1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0});
+    EXPECT_LE(distance(longer.narrow(0, 0, 8), before.narrow(0, 0, 8)), 1e-13);
+    EXPECT_GT(distance(longer[8], before[8]), 1e-6);
+  }
+}
+
+TEST(CrossAttention, StepsEqualForward) {
+  const at::NoGradGuard no_gradient;
+  for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+    CrossProblem problem(reading);
+    const auto expected = problem.forward()({problem.h_TD, problem.z_SW});
+    std::vector<CrossAttentionState> states(3);
+    std::vector<int64_t> read(3, 0), read_places(3, 0);
+    const auto& offsets = problem.documents.offsets;
+    const auto& place_offsets = problem.segmentation.places.offsets;
+    std::mt19937_64 random(10);
+    for (int64_t left = 40; left > 0;) {
+      std::vector<int64_t> rows, places, step_offsets{0};
+      std::vector<CrossAttentionState*> pointers;
+      for (int64_t i = 0; i < 3; ++i) {
+        const int64_t length = offsets[i + 1] - offsets[i];
+        const int64_t count = std::min<int64_t>(length - read[i], static_cast<int64_t>(random() % 4));
+        for (int64_t row = 0; row < count; ++row) {
+          rows.push_back(offsets[i] + read[i]++);
+          if (problem.boundary_T[rows.back()].item<bool>()) places.push_back(place_offsets[i] + read_places[i]++);
+        }
+        step_offsets.push_back(step_offsets.back() + count);
+        pointers.push_back(&states[i]);
+        left -= count;
+      }
+      const auto row_T = tensor_of(rows);
+      const auto actual =
+          problem.module->step(problem.h_TD.index_select(0, row_T), problem.z_SW.index_select(0, tensor_of(places)),
+                               {problem.p_T.index_select(0, row_T), problem.boundary_T.index_select(0, row_T)},
+                               Documents::from_offsets(step_offsets), pointers);
+      EXPECT_LE(distance(actual, expected.index_select(0, row_T)), 1e-12);
+    }
+  }
+}
+
+TEST(CrossAttention, StraightThroughChangesNoValueAndReachesTheScores) {
+  CrossProblem problem(CrossAttentionReading::plain, ParserGradient::straight_through);
+  CrossProblem decoupled(CrossAttentionReading::plain);
+  const auto plain = decoupled.forward()({problem.h_TD, problem.z_SW}).detach();
+  const auto run = [&](const Tensors& x) {
+    return problem.module->forward(problem.h_TD, problem.z_SW, problem.segmentation, {x[0], problem.boundary_T});
+  };
+  const auto result = test::value_and_gradients(run, {problem.p_T});
+  EXPECT_TRUE(at::equal(result.value, plain));
+  // d c_t / d p_t is 1 where b_t = 1 and -1 elsewhere; the factor multiplies what was read, not the residual.
+  const auto read_TD = plain - problem.h_TD;
+  const auto sign_T = problem.boundary_T.to(at::kDouble) * 2 - 1;
+  EXPECT_LE(distance(result.gradients[0], sign_T * (test::direction_like(plain) * read_TD).sum(1)), 1e-12);
+}
+
+}  // namespace
+}  // namespace dlcm
