@@ -32,7 +32,8 @@ DLCM_INLINE float exponential(float x) {
   polynomial = polynomial * r + 5.0000001201e-1f;
   polynomial = polynomial * r * r + r + 1.0f;
   // n is in [-126, 128]; two factors keep 2^128 from overflowing on the way.
-  const int32_t exponent = static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(12582912.0f));
+  const int32_t exponent =
+      static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(12582912.0f));
   const int32_t half = exponent >> 1;
   const float low = std::bit_cast<float>((half + 127) << 23);
   const float high = std::bit_cast<float>((exponent - half + 127) << 23);
@@ -69,16 +70,9 @@ DLCM_INLINE T softmax_row(T* scores, int64_t size, int64_t begin, int64_t end) {
 }
 
 template <typename T>
-DLCM_INLINE void softmax_again_row(T* scores, int64_t size, int64_t begin, int64_t end, T log_sum) {
-  clear_outside(scores, size, begin, end);
+DLCM_INLINE void scale_row(T* x, int64_t size, T factor) {
 #pragma omp simd
-  for (int64_t i = begin; i < end; ++i) scores[i] = exponential(scores[i] - log_sum);
-}
-
-template <typename T>
-DLCM_INLINE void softmax_backward_row(const T* weights, T* gradient, int64_t size, T mean, T scale) {
-#pragma omp simd
-  for (int64_t i = 0; i < size; ++i) gradient[i] = weights[i] * (gradient[i] - mean) * scale;
+  for (int64_t i = 0; i < size; ++i) x[i] *= factor;
 }
 
 template <typename T>
@@ -147,36 +141,31 @@ DLCM_INLINE void rotate_row(const T* x, const T* cosine, const T* sine, T* y, in
 
 }  // namespace
 
-#define DLCM_FOR_FLOAT_AND_DOUBLE(T)                                                                                   \
-  DLCM_PER_INSTRUCTION_SET T softmax(T* scores, int64_t size, int64_t begin, int64_t end) {                            \
-    return softmax_row(scores, size, begin, end);                                                                      \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void softmax_again(T* scores, int64_t size, int64_t begin, int64_t end, T log_sum) {        \
-    softmax_again_row(scores, size, begin, end, log_sum);                                                              \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void softmax_backward(const T* weights, T* gradient, int64_t size, T mean, T scale) {       \
-    softmax_backward_row(weights, gradient, size, mean, scale);                                                        \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET T dot(const T* a, const T* b, int64_t size) { return dot_row(a, b, size); }                 \
-  DLCM_PER_INSTRUCTION_SET void add_scaled(T* y, const T* x, int64_t size, T factor) {                                 \
-    add_scaled_row(y, x, size, factor);                                                                                \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET T rms_norm(const T* x, const T* gain, T* y, int64_t size, T epsilon) {                      \
-    return rms_norm_row(x, gain, y, size, epsilon);                                                                    \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void rms_norm_backward(const T* x, const T* gain, const T* dy, T inverse_rms, T* dx,        \
-                                                  T* gain_gradient, int64_t size) {                                    \
-    rms_norm_backward_row(x, gain, dy, inverse_rms, dx, gain_gradient, size);                                          \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void swiglu(const T* gate, const T* up, T* out, int64_t size) {                             \
-    swiglu_row(gate, up, out, size);                                                                                   \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void swiglu_backward(const T* gate, const T* up, const T* dout, T* dgate, T* dup,           \
-                                                int64_t size) {                                                        \
-    swiglu_backward_row(gate, up, dout, dgate, dup, size);                                                             \
-  }                                                                                                                    \
-  DLCM_PER_INSTRUCTION_SET void rotate(const T* x, const T* cosine, const T* sine, T* y, int64_t half) {               \
-    rotate_row(x, cosine, sine, y, half);                                                                              \
+#define DLCM_FOR_FLOAT_AND_DOUBLE(T)                                                                            \
+  DLCM_PER_INSTRUCTION_SET T softmax(T* scores, int64_t size, int64_t begin, int64_t end) {                     \
+    return softmax_row(scores, size, begin, end);                                                               \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET void scale(T* x, int64_t size, T factor) { scale_row(x, size, factor); }             \
+  DLCM_PER_INSTRUCTION_SET T dot(const T* a, const T* b, int64_t size) { return dot_row(a, b, size); }          \
+  DLCM_PER_INSTRUCTION_SET void add_scaled(T* y, const T* x, int64_t size, T factor) {                          \
+    add_scaled_row(y, x, size, factor);                                                                         \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET T rms_norm(const T* x, const T* gain, T* y, int64_t size, T epsilon) {               \
+    return rms_norm_row(x, gain, y, size, epsilon);                                                             \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET void rms_norm_backward(const T* x, const T* gain, const T* dy, T inverse_rms, T* dx, \
+                                                  T* gain_gradient, int64_t size) {                             \
+    rms_norm_backward_row(x, gain, dy, inverse_rms, dx, gain_gradient, size);                                   \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET void swiglu(const T* gate, const T* up, T* out, int64_t size) {                      \
+    swiglu_row(gate, up, out, size);                                                                            \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET void swiglu_backward(const T* gate, const T* up, const T* dout, T* dgate, T* dup,    \
+                                                int64_t size) {                                                 \
+    swiglu_backward_row(gate, up, dout, dgate, dup, size);                                                      \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET void rotate(const T* x, const T* cosine, const T* sine, T* y, int64_t half) {        \
+    rotate_row(x, cosine, sine, y, half);                                                                       \
   }
 
 DLCM_FOR_FLOAT_AND_DOUBLE(float)

@@ -11,16 +11,12 @@ namespace dlcm::rows {
 float softmax(float* scores, int64_t size, int64_t begin, int64_t end);
 double softmax(double* scores, int64_t size, int64_t begin, int64_t end);
 
-// weights[i] = exp(scores[i] - log_sum) in [begin, end), 0 elsewhere in [0, size).
-void softmax_again(float* scores, int64_t size, int64_t begin, int64_t end, float log_sum);
-void softmax_again(double* scores, int64_t size, int64_t begin, int64_t end, double log_sum);
-
-// gradient[i] = weights[i] * (gradient[i] - mean) * scale: the backward pass of softmax.
-void softmax_backward(const float* weights, float* gradient, int64_t size, float mean, float scale);
-void softmax_backward(const double* weights, double* gradient, int64_t size, double mean, double scale);
-
 float dot(const float* a, const float* b, int64_t size);
 double dot(const double* a, const double* b, int64_t size);
+
+// x *= factor
+void scale(float* x, int64_t size, float factor);
+void scale(double* x, int64_t size, double factor);
 
 // y += factor * x
 void add_scaled(float* y, const float* x, int64_t size, float factor);

@@ -1,4 +1,4 @@
-// The random draws against known answers, and the row kernels' exponential and softmax against double.
+// The random draws against known answers, and the row kernels' softmax against double.
 #include "dlcm/ops/row_kernels.h"
 #include "dlcm/ops/uniform.h"
 
@@ -80,33 +80,6 @@ TEST(Uniform, DrawsFillTheUnitInterval) {
   EXPECT_LT(related(uniform_draws(124, DrawUse::boundary, 1, 0, kCount)), 5.0);
 }
 
-// softmax_again with a log-sum of 0 is the exponential.
-std::vector<float> exponentials(std::vector<float> values) {
-  rows::softmax_again(values.data(), static_cast<int64_t>(values.size()), 0, static_cast<int64_t>(values.size()), 0.0F);
-  return values;
-}
-
-TEST(RowKernels, ExponentialIsWithinItsStatedError) {
-  std::vector<float> inputs;
-  for (int i = 0; i < 400000; ++i) inputs.push_back(-87.3365F + 176.059F * static_cast<float>(i) / 400000);
-  for (float tiny = 1e-30F; tiny < 1.0F; tiny *= 3.0F) inputs.insert(inputs.end(), {tiny, -tiny});
-  const auto results = exponentials(inputs);
-  double worst = 0.0;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const double exact = std::exp(static_cast<double>(inputs[i]));
-    worst = std::max(worst, std::abs(results[i] - exact) / exact);
-  }
-  EXPECT_LT(worst, 2e-7);
-  EXPECT_EQ(exponentials({0.0F})[0], 1.0F);
-}
-
-TEST(RowKernels, ExponentialEndsInZeroAndInfinity) {
-  const auto results = exponentials({-87.4F, -104.0F, -1e10F, -3e38F, -kInfinity, 88.8F, 1e10F, 3e38F, kInfinity});
-  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(results[i], 0.0F) << i;
-  for (size_t i = 5; i < 9; ++i) EXPECT_EQ(results[i], kInfinity) << i;
-  EXPECT_TRUE(std::isnan(exponentials({std::nanf("")})[0]));
-}
-
 // Softmax of row[begin, end) in double.
 std::pair<std::vector<double>, double> exact_softmax(const std::vector<float>& row, int64_t begin, int64_t end) {
   std::vector<double> weights(row.size(), 0.0);
@@ -129,24 +102,17 @@ TEST(RowKernels, SoftmaxEqualsDoubleOnEveryRange) {
     for (auto& value : row) value = random() % 10 == 0 ? -kInfinity : value;
     row[begin] = scale;  // at least one is finite
     const auto [weights, log_sum] = exact_softmax(row, begin, end);
-    auto again = row;
+    const auto scores = row;
     const float actual_log_sum = rows::softmax(row.data(), size, begin, end);
     EXPECT_NEAR(actual_log_sum, log_sum, 2e-6 * std::max(1.0, std::abs(log_sum)));
     for (int64_t i = 0; i < size; ++i) {
       // Beside the exponential's own error, score minus largest is rounded once.
-      const double slack = 1e-6 + 7e-8 * std::max(0.0, log_sum - again[i]);
+      const double slack = 1e-6 + 7e-8 * std::max(0.0, log_sum - scores[i]);
       ASSERT_NEAR(row[i], weights[i], weights[i] == 0.0 ? 1e-37 : slack * weights[i] + 1e-37)
           << "trial " << trial << ", " << i << " of " << size;
       if (i < begin || i >= end) {
         ASSERT_EQ(row[i], 0.0F);
       }
-    }
-    // The weights again from the log-sum: exact to its rounding, too.
-    const auto scores = again;
-    rows::softmax_again(again.data(), size, begin, end, actual_log_sum);
-    for (int64_t i = 0; i < size; ++i) {
-      const double slack = 3e-6 + 1.2e-7 * std::abs(log_sum) + 7e-8 * std::max(0.0, log_sum - scores[i]);
-      ASSERT_NEAR(again[i], weights[i], weights[i] == 0.0 ? 1e-37 : slack * weights[i] + 1e-37);
     }
   }
 }

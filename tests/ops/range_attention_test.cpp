@@ -124,6 +124,21 @@ TEST(RangeAttention, EqualsReferenceForEveryKindOfRanges) {
   }
 }
 
+// Head sizes on both sides of whole vectors, and ranges over several tiles of keys and blocks of queries.
+TEST(RangeAttention, EqualsReferenceOverManyTiles) {
+  const test::Threads one(1);  // steady where the machine is busy
+  std::mt19937_64 random(6);
+  for (const int64_t size : {16, 20, 32, 64, 80, 128}) {
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      SCOPED_TRACE(testing::Message() << type << ", head size " << size);
+      for (const auto& ranges : {packed({333, 100}), concepts({700, 1, 95}, 2, random), arbitrary(250, 700, random)}) {
+        const Problem problem(ranges, {2, 1, size}, Bias::both, type);
+        test::expect_equal_to_reference(problem.fast(), problem.reference(), problem.inputs());
+      }
+    }
+  }
+}
+
 TEST(RangeAttention, EqualsReferenceForRandomShapes) {
   const test::Threads one(1);  // steady where the machine is busy
   std::mt19937_64 random(2);

@@ -1,0 +1,73 @@
+// `dlcm bench`: what this machine does with the parts of a model, beside its limits and the usual ways.
+#include "bench/attention.h"
+#include "cli/verbs.h"
+#include "dlcm/util/error.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dlcm::cli {
+namespace {
+
+// Options that every subject of `bench` has.
+struct Common {
+  int threads = 0;
+  bool json = false;
+};
+
+void add_common(CLI::App& subject, const std::shared_ptr<Common>& common) {
+  subject.add_option("--threads", common->threads, "threads; 0 takes all")->check(CLI::NonNegativeNumber);
+  subject.add_flag("--json", common->json, "print one JSON object a line");
+}
+
+void print(const Common& common, const std::vector<nlohmann::json>& lines, const std::string& table) {
+  if (!common.json) {
+    fmt::print("{}", table);
+    return;
+  }
+  for (const auto& line : lines) fmt::print("{}\n", line.dump());
+}
+
+void add_attention(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("attention", "Cross-attention from tokens to concepts (the paper's Table 6)");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<AttentionBench>();
+  add_common(*subject, common);
+  subject->add_option("--tokens", arguments->lengths, "lengths of the sequence")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--heads", arguments->heads, "query heads")->capture_default_str()->check(CLI::PositiveNumber);
+  subject->add_option("--kv-heads", arguments->kv_heads, "key heads; they divide the query heads")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--head-size", arguments->head_size, "numbers in a head")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    if (arguments->heads % arguments->kv_heads != 0) {
+      throw Error("expected --kv-heads that divides --heads, found {} and {}", arguments->kv_heads, arguments->heads);
+    }
+    if (common->threads > 0) at::set_num_threads(common->threads);
+    const auto lines = bench_attention(*arguments);
+    print(*common, lines, attention_table(lines));
+  });
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& /*status*/) {
+  auto* verb = app.add_subcommand("bench", "Measure on this machine, with its limits in the same run");
+  verb->require_subcommand(1);
+  add_attention(*verb);
+}
+
+}  // namespace dlcm::cli
