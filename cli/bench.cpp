@@ -1,6 +1,8 @@
 // `dlcm bench`: what this machine does with the parts of a model, beside its limits and the usual ways.
 #include "bench/attention.h"
+#include "bench/training.h"
 #include "cli/verbs.h"
+#include "dlcm/nn/precision.h"
 #include "dlcm/util/error.h"
 
 #include <ATen/Parallel.h>
@@ -62,12 +64,43 @@ void add_attention(CLI::App& bench) {
   });
 }
 
+struct TrainingArguments {
+  std::vector<std::string> configs;
+  std::vector<std::string> settings;
+  int repeats = 5;
+};
+
+void add_training(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("train", "A training step, whole and by component, on random tokens");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<TrainingArguments>();
+  add_common(*subject, common);
+  subject->add_option("--config", arguments->configs, "configurations, TOML files")->required();
+  subject->add_option("--set", arguments->settings, "KEY=VALUE in place of what the files say")
+      ->allow_extra_args(false);
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    if (common->threads > 0) at::set_num_threads(common->threads);
+    for (const auto& path : arguments->configs) {
+      auto config = load_config(path, arguments->settings);
+      if (config.train.precision == Precision::automatic) {
+        config.train.precision = bfloat16_is_fast() ? Precision::bf16 : Precision::fp32;
+      }
+      const auto lines = bench_training(config, path, arguments->repeats);
+      print(*common, lines, training_table(lines));
+    }
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, int& /*status*/) {
   auto* verb = app.add_subcommand("bench", "Measure on this machine, with its limits in the same run");
   verb->require_subcommand(1);
   add_attention(*verb);
+  add_training(*verb);
 }
 
 }  // namespace dlcm::cli

@@ -11,6 +11,8 @@ MatrixPrecision::MatrixPrecision(bool bfloat16) : previous_(bfloat16_active) { b
 MatrixPrecision::~MatrixPrecision() { bfloat16_active = previous_; }
 bool MatrixPrecision::is_bfloat16() { return bfloat16_active; }
 
+HeadPrecision head_precision() { return bfloat16_active ? HeadPrecision::bfloat16 : HeadPrecision::as_given; }
+
 bool bfloat16_is_fast() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512bf16") != 0;  // every CPU with AMX has it too

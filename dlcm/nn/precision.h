@@ -1,7 +1,7 @@
 // The type in which linear layers multiply: float, or bfloat16 with float weights, activations and sums.
 #pragma once
 
-#include <ATen/ATen.h>
+#include "dlcm/ops/cross_entropy.h"
 
 namespace dlcm {
 
@@ -18,8 +18,11 @@ class MatrixPrecision {
   bool previous_;
 };
 
-// True on CPUs with bfloat16 instructions (AVX512-BF16, AMX). Known from the CPU, not timed: a run that starts again must
-// find the same answer. Elsewhere bfloat16 products are emulated, a hundred times slower than float.
+// The same for the loss (ops/cross_entropy.h).
+HeadPrecision head_precision();
+
+// True on CPUs with bfloat16 instructions (AVX512-BF16, AMX). Known from the CPU, not timed: a run that starts again
+// must find the same answer. Elsewhere bfloat16 products are emulated, a hundred times slower than float.
 bool bfloat16_is_fast();
 
 }  // namespace dlcm

@@ -168,6 +168,20 @@ DLCM_INLINE void rotate_row(const T* x, const T* cosine, const T* sine, T* y, in
     rotate_row(x, cosine, sine, y, half);                                                                       \
   }
 
+DLCM_PER_INSTRUCTION_SET void widen(const uint16_t* low, float* wide, int64_t size) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) wide[i] = std::bit_cast<float>(static_cast<uint32_t>(low[i]) << 16);
+}
+
+DLCM_PER_INSTRUCTION_SET void narrow(const float* wide, uint16_t* low, int64_t size) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(wide[i]);
+    const uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+    low[i] = static_cast<uint16_t>(wide[i] == wide[i] ? rounded : (bits >> 16 | 0x40u));
+  }
+}
+
 DLCM_FOR_FLOAT_AND_DOUBLE(float)
 DLCM_FOR_FLOAT_AND_DOUBLE(double)
 

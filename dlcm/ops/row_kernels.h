@@ -14,6 +14,10 @@ double softmax(double* scores, int64_t size, int64_t begin, int64_t end);
 float dot(const float* a, const float* b, int64_t size);
 double dot(const double* a, const double* b, int64_t size);
 
+// Between float and bfloat16 (the upper half of a float), rounded to the nearest, ties to even; NaN stays NaN.
+void widen(const uint16_t* low, float* wide, int64_t size);
+void narrow(const float* wide, uint16_t* low, int64_t size);
+
 // x *= factor
 void scale(float* x, int64_t size, float factor);
 void scale(double* x, int64_t size, double factor);

@@ -1,5 +1,6 @@
 #include "dlcm/train/step_gradients.h"
 
+#include "dlcm/nn/precision.h"
 #include "dlcm/ops/cross_entropy.h"
 #include "dlcm/ops/uniform.h"
 #include "dlcm/train/global_parser.h"
@@ -101,7 +102,7 @@ StepMeasurements accumulate_gradients(LanguageModel& model, const std::vector<Ba
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     const auto& batch = micro_batches[i];
     const auto output = model.forward(batch, decision_of(config, batch, step, forced.empty() ? at::Tensor() : forced[i]));
-    const auto entropy = cross_entropy(output.y_TD, model.head(), batch.target_T, model.logit_scale());
+    const auto entropy = cross_entropy(output.y_TD, model.head(), batch.target_T, model.logit_scale(), head_precision());
     auto loss = entropy.sum / targets;
     nll_sum += entropy.nll_T.sum(at::kDouble).item<double>();
     if (has_concepts) {

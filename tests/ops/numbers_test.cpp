@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -115,6 +116,26 @@ TEST(RowKernels, SoftmaxEqualsDoubleOnEveryRange) {
       }
     }
   }
+}
+
+TEST(RowKernels, NarrowRoundsAsLibTorchDoes) {
+  std::mt19937_64 random(12);
+  std::vector<float> numbers{0.0F, -0.0F, kInfinity, -kInfinity, 1e-45F, 3.4e38F, -3.4e38F, 1.00390625F, 1.01171875F};
+  for (int i = 0; i < 20000; ++i) {
+    const float number = std::bit_cast<float>(static_cast<uint32_t>(random()));
+    if (std::isfinite(number)) numbers.push_back(number);
+  }
+  const auto size = static_cast<int64_t>(numbers.size());
+  std::vector<uint16_t> low(numbers.size());
+  rows::narrow(numbers.data(), low.data(), size);
+  std::vector<float> back(numbers.size());
+  rows::widen(low.data(), back.data(), size);
+  const auto expected = at::from_blob(numbers.data(), {size}).to(at::kBFloat16).to(at::kFloat);
+  EXPECT_TRUE(at::equal(at::from_blob(back.data(), {size}), expected));
+  const float nan = std::nanf("");
+  rows::narrow(&nan, low.data(), 1);
+  rows::widen(low.data(), back.data(), 1);
+  EXPECT_TRUE(std::isnan(back[0]));
 }
 
 TEST(RowKernels, SoftmaxTakesTheLargestFloats) {

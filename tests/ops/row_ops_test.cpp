@@ -309,6 +309,35 @@ TEST(CrossEntropy, EqualsReference) {
   }
 }
 
+// What bfloat16 costs: inputs and logits carry 8 bits, sums of products are in float.
+TEST(CrossEntropy, InBFloat16IsCloseToTheReference) {
+  at::manual_seed(8);
+  for (const int64_t tokens : {1, 5, 1100}) {
+    for (const double scale : {1.0, 0.25}) {
+      const auto target = at::randint(-1, 70, {tokens}, at::kLong);
+      // Numbers that bfloat16 holds exactly leave the rounding of logits and of their gradients.
+      const auto y = at::randn({tokens, 6}).to(at::kBFloat16).to(at::kFloat);
+      const auto head = at::randn({70, 6}).to(at::kBFloat16).to(at::kFloat);
+      const auto low = [&](const Tensors& x) {
+        return cross_entropy(x[0], x[1], target, scale, HeadPrecision::bfloat16).sum / static_cast<double>(tokens);
+      };
+      const auto exact = [&](const Tensors& x) {
+        return cross_entropy_reference(x[0], x[1], target, scale).sum / static_cast<double>(tokens);
+      };
+      const auto fast = test::value_and_gradients(low, {y, head}),
+                 reference = test::value_and_gradients(exact, {y, head});
+      EXPECT_LE(test::distance(fast.value, reference.value), 0.02);
+      for (size_t i = 0; i < 2; ++i) {
+        EXPECT_LE((fast.gradients[i] - reference.gradients[i]).norm().item<double>(),
+                  0.02 * reference.gradients[i].norm().item<double>() + 1e-12);
+      }
+    }
+  }
+  EXPECT_THROW(cross_entropy(at::randn({2, 3}, at::kDouble), at::randn({4, 3}, at::kDouble), tensor_of({1, 2}), 1.0,
+                             HeadPrecision::bfloat16),
+               c10::Error);
+}
+
 TEST(CrossEntropy, GradientsAreFiniteDifferences) {
   test::expect_finite_differences(cross_entropies(tensor_of({2, -1, 0, 4}), 0.5).fast,
                                   {at::randn({4, 3}, at::kDouble), at::randn({5, 3}, at::kDouble)});
