@@ -6,8 +6,9 @@
 
 namespace dlcm {
 
-// x [T, in], weight [out, in] -> [T, out]: x weight^T in the precision of MatrixPrecision, result in x's type.
-at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight);
+// x [T, in], weights [out, in] -> [T, sum of out]: the columns x weight^T of each, side by side, in the precision of
+// MatrixPrecision, result in x's type.
+at::Tensor linear_product(const at::Tensor& x, at::TensorList weights);
 
 class LinearImpl : public torch::nn::Module {
  public:

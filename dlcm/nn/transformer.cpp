@@ -12,17 +12,20 @@ SelfAttentionImpl::SelfAttentionImpl(const StackConfig& config)
       value_(register_module("value", Linear(config.width, config.kv_heads * config.head_size()))),
       output_(register_module("output", Linear(config.width, config.width))) {}
 
-SelfAttentionImpl::Projected SelfAttentionImpl::project(const at::Tensor& x_TD, const RotaryAngles& angles) const {
-  const int64_t rows = x_TD.size(0), head_size = config_.head_size();
-  return {rotary(query_->forward(x_TD).view({rows, config_.heads, head_size}), angles),
-          rotary(key_->forward(x_TD).view({rows, config_.kv_heads, head_size}), angles),
-          value_->forward(x_TD).view({rows, config_.kv_heads, head_size})};
+QueryKeyValue SelfAttentionImpl::project(const at::Tensor& x_TD, const RotaryAngles& angles) const {
+  return rotary(linear_product(x_TD, {query_->weight, key_->weight, value_->weight}), config_.heads, config_.kv_heads,
+                angles);
 }
 
 at::Tensor SelfAttentionImpl::forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles) {
   const auto [q_TNH, k_TGH, v_TGH] = project(x_TD, angles);
-  const auto mixed = range_attention(
-      {.q_TNH = q_TNH, .k_SGH = k_TGH, .v_SGH = v_TGH, .begin_T = documents.begin_T, .end_T = documents.end_T, .key_bias_S = {}, .last_key_bias_T = {}});
+  const auto mixed = range_attention({.q_TNH = q_TNH,
+                                      .k_SGH = k_TGH,
+                                      .v_SGH = v_TGH,
+                                      .begin_T = documents.begin_T,
+                                      .end_T = documents.end_T,
+                                      .key_bias_S = {},
+                                      .last_key_bias_T = {}});
   return output_->forward(mixed.reshape({x_TD.size(0), config_.width}));
 }
 
@@ -52,7 +55,7 @@ FeedForwardImpl::FeedForwardImpl(const StackConfig& config)
       down_(register_module("down", Linear(config.feed_forward, config.width))) {}
 
 at::Tensor FeedForwardImpl::forward(const at::Tensor& x_TD) {
-  return down_->forward(swiglu(gate_->forward(x_TD), up_->forward(x_TD)));
+  return down_->forward(swiglu(linear_product(x_TD, {gate_->weight, up_->weight})));
 }
 
 LayerImpl::LayerImpl(const StackConfig& config, double norm_epsilon)

@@ -31,10 +31,7 @@ class SelfAttentionImpl : public torch::nn::Module {
                   const std::vector<KeyValueCache*>& caches);
 
  private:
-  struct Projected {
-    at::Tensor q_TNH, k_TGH, v_TGH;
-  };
-  Projected project(const at::Tensor& x_TD, const RotaryAngles& angles) const;
+  QueryKeyValue project(const at::Tensor& x_TD, const RotaryAngles& angles) const;
 
   StackConfig config_;
   Linear query_, key_, value_, output_;

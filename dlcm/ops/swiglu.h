@@ -5,8 +5,8 @@
 
 namespace dlcm {
 
-// gate and up of one shape, float or double. Differentiable in both.
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
-at::Tensor swiglu_reference(const at::Tensor& gate, const at::Tensor& up);
+// gate_up [T, 2F], float or double: F columns of the gate, then F of what it gates. Returns [T, F]; differentiable.
+at::Tensor swiglu(const at::Tensor& gate_up);
+at::Tensor swiglu_reference(const at::Tensor& gate_up);
 
 }  // namespace dlcm

@@ -180,14 +180,29 @@ TEST(Linear, MultipliesByTheTransposedWeight) {
   const auto out = linear->forward(at::tensor({1.0F, 1.0F, 2.0F}).view({1, 3}));
   EXPECT_TRUE(at::equal(out, at::tensor({9.0F, 0.0F}).view({1, 2})));
   EXPECT_THROW(linear->forward(at::zeros({1, 2})), c10::Error);
+  EXPECT_THROW(linear_product(at::zeros({1, 3}), {}), c10::Error);
+  EXPECT_THROW(linear_product(at::zeros({1, 3}), {linear->weight, at::zeros({2, 4})}), c10::Error);
 }
 
 test::Function product() {
-  return [](const test::Tensors& x) { return linear_product(x[0], x[1]); };
+  return [](const test::Tensors& x) { return linear_product(x[0], {x[1]}); };
 }
 
 TEST(Linear, GradientsAreFiniteDifferences) {
   test::expect_finite_differences(product(), {at::randn({4, 3}, at::kDouble), at::randn({5, 3}, at::kDouble)});
+}
+
+TEST(Linear, MatricesSideBySideAreTheirProductsSideBySide) {
+  at::manual_seed(4);
+  const auto joint = [](const test::Tensors& x) { return linear_product(x[0], {x[1], x[2], x[3]}); };
+  const auto apart = [](const test::Tensors& x) {
+    return at::cat({at::mm(x[0], x[1].t()), at::mm(x[0], x[2].t()), at::mm(x[0], x[3].t())}, 1);
+  };
+  for (const int64_t rows : {0, 1, 31, 32, 70}) {  // few and many
+    test::expect_equal_to_reference(joint, apart,
+                                    {at::randn({rows, 6}, at::kDouble), at::randn({5, 6}, at::kDouble),
+                                     at::randn({1, 6}, at::kDouble), at::randn({8, 6}, at::kDouble)});
+  }
 }
 
 at::Tensor rounded(const at::Tensor& tensor) { return tensor.to(at::kBFloat16).to(at::kDouble); }
@@ -221,7 +236,7 @@ TEST(Linear, BackwardUsesTheTypeOfItsForward) {
   const auto mixed = test::value_and_gradients(
       [](const test::Tensors& x) {
         const MatrixPrecision precision(true);
-        return linear_product(x[0], x[1]);
+        return linear_product(x[0], {x[1]});
       },
       inputs);
   EXPECT_GT(test::distance(mixed.gradients[0], exact.gradients[0]), 1e-5);
@@ -247,7 +262,7 @@ TEST(MatrixPrecision, LastsAsLongAsItLives) {
 TEST(MatrixPrecision, LeavesDoubleAlone) {
   const auto x = at::randn({4, 6}, at::kDouble), weight = at::randn({5, 6}, at::kDouble);
   const MatrixPrecision precision(true);
-  EXPECT_TRUE(at::equal(linear_product(x, weight), at::mm(x, weight.t())));
+  EXPECT_TRUE(at::equal(linear_product(x, {weight}), at::mm(x, weight.t())));
 }
 
 }  // namespace

@@ -29,13 +29,16 @@ Pair rms_norms(double epsilon = 1e-5) {
 }
 
 Pair swiglus() {
-  return {[](const Tensors& x) { return swiglu(x[0], x[1]); },
-          [](const Tensors& x) { return swiglu_reference(x[0], x[1]); }};
+  return {[](const Tensors& x) { return swiglu(x[0]); }, [](const Tensors& x) { return swiglu_reference(x[0]); }};
 }
 
+// Queries, keys and values of three and two heads, side by side.
 Pair rotaries(const RotaryAngles& angles) {
-  return {[=](const Tensors& x) { return rotary(x[0], angles); },
-          [=](const Tensors& x) { return rotary_reference(x[0], angles); }};
+  const auto joined = [](const QueryKeyValue& parts) {
+    return at::cat({parts.q_TNH, parts.k_TGH, parts.v_TGH}, 1).square();  // a gradient that differs from place to place
+  };
+  return {[=](const Tensors& x) { return joined(rotary(x[0], 3, 2, angles)); },
+          [=](const Tensors& x) { return joined(rotary_reference(x[0], 3, 2, angles)); }};
 }
 
 Pair segment_means(const at::Tensor& begin, const at::Tensor& end) {
@@ -101,31 +104,33 @@ TEST(RmsNorm, WrongShapesThrow) {
 TEST(SwiGlu, EqualsReference) {
   at::manual_seed(2);
   for (const auto type : kTypes) {
-    for (const auto& shape : std::vector<std::vector<int64_t>>{{0, 5}, {1, 1}, {3, 7}, {2, 3, 5}, {130, 100}}) {
-      expect_equal(swiglus(), {3 * at::randn(shape, type), at::randn(shape, type)});
+    for (const auto& shape : std::vector<std::vector<int64_t>>{{0, 6}, {1, 2}, {3, 0}, {3, 14}, {130, 200}}) {
+      expect_equal(swiglus(), {3 * at::randn(shape, type)});
     }
-    expect_equal(swiglus(), {at::randn({7, 5}, type).t(), test::with_gaps(at::randn({5, 7}, type))});
+    expect_equal(swiglus(), {at::randn({8, 5}, type).t()});
+    expect_equal(swiglus(), {test::with_gaps(at::randn({5, 8}, type))});
   }
 }
 
 TEST(SwiGlu, GradientsAreFiniteDifferences) {
-  test::expect_finite_differences(swiglus().fast, {3 * at::randn({4, 5}, at::kDouble), at::randn({4, 5}, at::kDouble)});
+  test::expect_finite_differences(swiglus().fast, {3 * at::randn({4, 10}, at::kDouble)});
 }
 
 TEST(SwiGlu, SameBitsOnOneThreadAndOnTwo) {
-  test::expect_independent_of_threads(swiglus().fast, {at::randn({301, 67}), at::randn({301, 67})});
+  test::expect_independent_of_threads(swiglus().fast, {at::randn({301, 134})});
 }
 
 TEST(SwiGlu, LargeGatesStayFinite) {
   for (const auto type : kTypes) {
     const auto gate = at::tensor({-1e4, -200.0, -88.0, 0.0, 88.0, 200.0, 1e4}, type);
-    expect_equal(swiglus(), {gate, at::full({7}, 2.0, type)});
+    expect_equal(swiglus(), {at::cat({gate, at::full({7}, 2.0, type)}).unsqueeze(0)});
   }
 }
 
 TEST(SwiGlu, WrongShapesThrow) {
-  EXPECT_THROW(swiglu(at::randn({2, 4}), at::randn({2, 3})), c10::Error);
-  EXPECT_THROW(swiglu(at::randn({2, 4}), at::randn({2, 4}, at::kDouble)), c10::Error);
+  EXPECT_THROW(swiglu(at::randn({2, 5})), c10::Error);
+  EXPECT_THROW(swiglu(at::randn({4})), c10::Error);
+  EXPECT_THROW(swiglu(at::randn({2, 3, 4})), c10::Error);
 }
 
 // ---- Rotary positions
@@ -136,38 +141,41 @@ TEST(Rotary, EqualsReference) {
     for (const int64_t tokens : {0, 1, 200}) {
       for (const int64_t size : {2, 6, 64}) {
         const auto angles = rotary_angles(at::randint(0, 5000, {tokens}, at::kLong), size, 10000.0, type);
-        expect_equal(rotaries(angles), {at::randn({tokens, 3, size}, type)});
+        expect_equal(rotaries(angles), {at::randn({tokens, 7 * size}, type)});
       }
     }
     const auto angles = rotary_angles(at::arange(5, at::kLong), 4, 100.0, type);
-    expect_equal(rotaries(angles), {test::with_gaps(at::randn({5, 2, 4}, type))});
+    expect_equal(rotaries(angles), {test::with_gaps(at::randn({5, 28}, type))});
   }
 }
 
 TEST(Rotary, GradientsAreFiniteDifferences) {
   const auto angles = rotary_angles(at::arange(3, 7, at::kLong), 6, 100.0, at::kDouble);
-  test::expect_finite_differences(rotaries(angles).fast, {at::randn({4, 2, 6}, at::kDouble)});
+  test::expect_finite_differences(rotaries(angles).fast, {at::randn({4, 42}, at::kDouble)});
 }
 
 TEST(Rotary, SameBitsOnOneThreadAndOnTwo) {
   const auto angles = rotary_angles(at::arange(500, at::kLong), 10, 1e4, at::kFloat);
-  test::expect_independent_of_threads(rotaries(angles).fast, {at::randn({500, 3, 10})});
+  test::expect_independent_of_threads(rotaries(angles).fast, {at::randn({500, 70})});
 }
 
 TEST(Rotary, TurnsPairsByPositionTimesFrequency) {
   const auto angles = rotary_angles(tensor_of({3}), 4, 100.0, at::kDouble);
-  const auto out = rotary(at::tensor({1.0, 0.0, 0.0, 2.0}, at::kDouble).view({1, 1, 4}), angles).view({4});
+  const auto x = at::tensor({1.0, 0.0, 0.0, 2.0}, at::kDouble).view({1, 4});
+  const auto parts = rotary(at::cat({x, x, x}, 1), 1, 1, angles);
   // Pairs are (0, 2) at frequency 1 and (1, 3) at frequency 100^(-1/2).
   const auto expected = at::tensor({std::cos(3.0), -2 * std::sin(0.3), std::sin(3.0), 2 * std::cos(0.3)}, at::kDouble);
-  EXPECT_LE(test::distance(out, expected), 1e-14);
+  EXPECT_LE(test::distance(parts.q_TNH.view({4}), expected), 1e-14);
+  EXPECT_LE(test::distance(parts.k_TGH.view({4}), expected), 1e-14);
+  EXPECT_TRUE(at::equal(parts.v_TGH.view({1, 4}), x));
 }
 
 TEST(Rotary, ProductsDependOnTheDistanceAlone) {
   at::manual_seed(4);
-  const auto q = at::randn({1, 1, 8}, at::kDouble), k = at::randn({1, 1, 8}, at::kDouble);
+  const auto q = at::randn({1, 8}, at::kDouble), k = at::randn({1, 8}, at::kDouble);
   const auto product = [&](int64_t query_position, int64_t key_position) {
     const auto at_position = [](const at::Tensor& x, int64_t position) {
-      return rotary(x, rotary_angles(tensor_of({position}), 8, 1e4, at::kDouble));
+      return rotary(at::cat({x, x, x}, 1), 1, 1, rotary_angles(tensor_of({position}), 8, 1e4, at::kDouble)).q_TNH;
     };
     return (at_position(q, query_position) * at_position(k, key_position)).sum().item<double>();
   };
@@ -182,10 +190,11 @@ TEST(Rotary, AnglesOfFarPositionsAreExactInFloat) {
 
 TEST(Rotary, WrongShapesThrow) {
   const auto angles = rotary_angles(at::arange(4, at::kLong), 6, 1e4, at::kFloat);
-  EXPECT_THROW(rotary(at::randn({4, 6}), angles), c10::Error);
-  EXPECT_THROW(rotary(at::randn({3, 1, 6}), angles), c10::Error);
-  EXPECT_THROW(rotary(at::randn({4, 1, 5}), angles), c10::Error);
-  EXPECT_THROW(rotary(at::randn({4, 1, 8}), angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({18}), 1, 1, angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({3, 18}), 1, 1, angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({4, 15}), 1, 1, angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({4, 24}), 1, 1, angles), c10::Error);
+  EXPECT_THROW(rotary(at::randn({4, 18}), 2, 1, angles), c10::Error);
 }
 
 // ---- Segment means
