@@ -18,13 +18,14 @@ struct AttentionBench {
   int repeats = 5;
   // A T x S mask of more elements than this is left out.
   int64_t largest_mask = int64_t{1} << 26;
+  bool alone = false;  // range attention without its peers
 };
 
 // One object a line of the table: "ranges" ("every 6", "R = 4" or "causal"), "tokens", "keys", "method", "pass"
 // ("forward" or "forward and backward"), "seconds" (median), "fastest_seconds", "slowest_seconds", "flops",
-// "peak_flops_per_second" (a 4096^3 product in the same round, best of all), "share_of_peak", "times_range_attention".
-// FLOPs: 2 matrix products forward and 5 backward over the visible pairs. Methods take turns within a round, so that a
-// slow moment of the machine meets all of them. Progress goes to stderr.
+// "peak_flops_per_second" (a 4096^3 product before each length, best of three), "share_of_peak",
+// "times_range_attention". FLOPs: 2 matrix products forward and 5 backward over the visible pairs. Methods take turns
+// within a round, so that a slow moment of the machine meets all of them. Progress goes to stderr.
 std::vector<nlohmann::json> bench_attention(const AttentionBench& bench);
 
 // The lines as a table for people.
