@@ -44,6 +44,7 @@ TEST(Flops, BaselinesMatchTheirModelsWithinOnePercent) {
                                                         {"small", "small-llama"},
                                                         {"small", "small-no-backbone-matched"},
                                                         {"base", "base-llama"},
+                                                        {"medium", "medium-llama"},
                                                         {"dlcm-2.3b", "dlcm-2.3b-flop-matched-llama"}}) {
     EXPECT_NEAR(forward_flops_of(baseline) / forward_flops_of(model), 1.0, 0.01) << baseline;
     const auto left = shipped(model);
