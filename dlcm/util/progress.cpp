@@ -80,8 +80,9 @@ std::string bar(const ProgressState& state, int64_t columns) {
   const int64_t inside = columns - 2;
   const auto filled = static_cast<int64_t>(static_cast<double>(inside) * static_cast<double>(state.step) /
                                            static_cast<double>(state.total));
-  const auto marks = static_cast<size_t>(std::clamp<int64_t>(filled, 0, inside));
-  return "[" + std::string(marks, '#') + std::string(static_cast<size_t>(inside) - marks, '-') + "]";
+  std::string marks(static_cast<size_t>(inside), '-');
+  std::fill_n(marks.begin(), std::clamp<int64_t>(filled, 0, inside), '#');
+  return fmt::format("[{}]", marks);
 }
 
 double steady_seconds() {
