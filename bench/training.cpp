@@ -137,6 +137,7 @@ std::vector<nlohmann::json> bench_training(const Config& config, const std::stri
   const auto flops = forward_flops(config, work_of(config, batch, boundary_T));
   const auto model = make_model(config);
   AdamW optimizer(*model, config);
+  WorkerThreads workers(number_of_workers(config));
   SingleProcess communicator;
   const StepTotals totals{batch.tokens(), batch.tokens()};
   const bool has_concepts = config.model.kind == ModelKind::dlcm;
@@ -145,18 +146,14 @@ std::vector<nlohmann::json> bench_training(const Config& config, const std::stri
   const auto update = [&] { optimizer.update(0.0, optimizer.gradient_norm()); };
   std::vector<Component> parts{{"step",
                                 [&] {
-                                  optimizer.zero_gradients();
-                                  accumulate_gradients(*model, {batch}, totals, 0, communicator, forced);
+                                  step_gradients(*model, {batch}, totals, 0, workers, communicator, forced);
                                   update();
                                 },
                                 flops.total()}};
   const Stages stages(config, batch, boundary_T);
   for (auto& component : stages.components(flops)) parts.push_back(std::move(component));
   parts.push_back({"optimiser",
-                   [&] {
-                     optimizer.zero_gradients();
-                     update();
-                   },
+                   update,
                    0.0});
   if (has_concepts) {
     parts.push_back({"first pass",

@@ -17,8 +17,8 @@ namespace {
 // their pages would be cleared again each time: a tenth of a step of configs/small.toml.
 void keep_freed_memory() {
 #ifdef __GLIBC__
-  constexpr int kLargestThreshold = 32 << 20;  // that glibc accepts: what is larger is mapped by itself
-  mallopt(M_MMAP_THRESHOLD, kLargestThreshold);
+  mallopt(M_ARENA_MAX, 1);  // what one thread frees another may take
+  mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
 }

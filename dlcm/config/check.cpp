@@ -104,6 +104,7 @@ void check_training(const Config& config) {
   check_size("train.tokens_per_step", train.tokens_per_step, 1, int64_t{1} << 32);
   check_size("train.seed", train.seed, 0, int64_t{1} << 61);
   check_size("train.threads", train.threads, 0, 4096);
+  check_size("train.workers", train.workers, 0, 4096);
   check_size("train.log_every_steps", train.log_every_steps);
   if (train.micro_batch_tokens % train.context != 0) {
     throw ConfigError({"train.micro_batch_tokens", "train.context"},

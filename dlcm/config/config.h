@@ -189,6 +189,7 @@ struct TrainConfig {
   int64_t context = 512;
   int64_t seed = 1;
   int64_t threads = 0;
+  int64_t workers = 0;
   Precision precision = Precision::automatic;
   int64_t log_every_steps = 1;
 
@@ -201,6 +202,8 @@ struct TrainConfig {
     visit("context", self.context, "tokens of a window; documents that cross its edge restart");
     visit("seed", self.seed, "seeds the initial weights, the order of the data and the boundary draws");
     visit("threads", self.threads, "CPU threads; 0 is one per core");
+    visit("workers", self.workers,
+          "threads that share a micro-batch's windows, each with gradients of its own; 0: as many as memory allows");
     visit("precision", self.precision, "of matrix products; auto is bf16 on CPUs with bfloat16 instructions, else fp32");
     visit("log_every_steps", self.log_every_steps, "steps between two lines of metrics.jsonl");
   }

@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include <vector>
+
 namespace dlcm {
 
 struct Batch {
@@ -14,6 +16,9 @@ struct Batch {
   int64_t first_token = 0;  // index of row 0 within the optimiser step (keys the boundary draws)
 
   int64_t tokens() const { return documents.rows(); }
+
+  // At most `count` batches of whole documents, in order, that hold about as many tokens each.
+  std::vector<Batch> parts(int64_t count) const;
 };
 
 }  // namespace dlcm

@@ -6,7 +6,6 @@
 #include "dlcm/train/trainer.h"
 
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,12 +23,13 @@ double measure_step(const Config& config, const Dataset& data) {
   set_tokenizer_tables(*model, *data.tokenizer());
   AdamW optimizer(*model, config);
   const ShuffledWindows windows(data, config.train.seed, config.train.context);
+  WorkerThreads workers(number_of_workers(config));
   SingleProcess communicator;
   std::vector<double> seconds;
   double total = 0.0;
   for (int step = 0; step <= kMeasuredSteps && total < kMeasuredSeconds; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, communicator);
+    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, workers, communicator);
     const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (step > 0 || taken > kMeasuredSeconds) seconds.push_back(taken);
     total += taken;
@@ -37,8 +37,6 @@ double measure_step(const Config& config, const Dataset& data) {
   std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size() / 2), seconds.end());
   return seconds[seconds.size() / 2];
 }
-
-int64_t machine_memory_bytes() { return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE); }
 
 }  // namespace
 

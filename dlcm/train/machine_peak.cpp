@@ -1,5 +1,7 @@
 #include "dlcm/train/machine_peak.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -18,5 +20,7 @@ double matrix_product_peak(at::ScalarType type, int attempts) {
   }
   return 2.0 * kSize * kSize * kSize / best_seconds;
 }
+
+int64_t machine_memory_bytes() { return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE); }
 
 }  // namespace dlcm

@@ -5,7 +5,6 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/_fused_adamw.h>
 
 #include <array>
@@ -47,18 +46,6 @@ AdamW::AdamW(LanguageModel& model, const Config& config) : config_(config.optimi
       group.updates.push_back(at::zeros({}, at::kFloat));
     }
     if (!group.names.empty()) groups_.push_back(std::move(group));
-  }
-}
-
-void AdamW::zero_gradients() {
-  for (auto& group : groups_) {
-    for (auto& parameter : group.parameters) {
-      if (parameter.grad().defined()) {
-        parameter.mutable_grad().zero_();
-      } else {
-        parameter.mutable_grad() = at::zeros_like(parameter);
-      }
-    }
   }
 }
 

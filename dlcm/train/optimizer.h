@@ -23,8 +23,7 @@ class AdamW {
  public:
   AdamW(LanguageModel& model, const Config& config);
 
-  void zero_gradients();
-  // Every parameter's gradient, group by group; defined after zero_gradients().
+  // Every parameter's gradient, group by group.
   std::vector<at::Tensor> gradients() const;
 
   // Global L2 norm of the gradients; not finite where one of them is not.

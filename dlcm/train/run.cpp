@@ -2,12 +2,14 @@
 
 #include "dlcm/model/dlcm.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/machine_peak.h"
 #include "dlcm/train/schedule.h"
 #include "dlcm/util/error.h"
 
 #include <ATen/Parallel.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace dlcm {
@@ -23,6 +25,15 @@ int usable_cores() {
 
 void set_threads(const Config& config) {
   at::set_num_threads(config.train.threads > 0 ? static_cast<int>(config.train.threads) : usable_cores());
+}
+
+int64_t number_of_workers(const Config& config) {
+  const auto& train = config.train;
+  if (train.workers > 0) return train.workers;
+  const int64_t gradients = std::max<int64_t>(1, training_memory(count_parameters(config)).gradients_bytes);
+  return std::max<int64_t>(1, std::min({static_cast<int64_t>(at::get_num_threads()),
+                                        train.micro_batch_tokens / train.context,
+                                        machine_memory_bytes() / 8 / gradients}));
 }
 
 Config resolve_config(Config config, const Tokenizer& tokenizer) {
@@ -63,13 +74,12 @@ StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t
   return data;
 }
 
-StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step,
+StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step, WorkerThreads& workers,
                     Communicator& communicator) {
   const auto& config = model.config();
   const MatrixPrecision precision(config.train.precision == Precision::bf16);
-  optimizer.zero_gradients();
   StepReport report;
-  report.measured = accumulate_gradients(model, data.micro_batches, data.totals, step, communicator);
+  report.measured = step_gradients(model, data.micro_batches, data.totals, step, workers, communicator);
   report.gradient_norm = optimizer.gradient_norm();
   report.skipped = communicator.any(!std::isfinite(report.measured.loss) || !std::isfinite(report.measured.aux_loss) ||
                                     !std::isfinite(report.gradient_norm));

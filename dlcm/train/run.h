@@ -20,6 +20,10 @@ Config resolve_config(Config config, const Tokenizer& tokenizer);
 // Threads that LibTorch will use for config.train.threads.
 void set_threads(const Config& config);
 
+// Workers that share a micro-batch, on the threads now set: train.workers, or as many as there are threads and windows
+// in a micro-batch, as long as their gradients take at most an eighth of the machine's memory.
+int64_t number_of_workers(const Config& config);
+
 // Fills the whitespace rule's table from the tokenizer.
 void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer);
 
@@ -37,7 +41,7 @@ struct StepReport {
 };
 
 // One optimiser step: gradients over all micro-batches and ranks, then the update.
-StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step,
+StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step, WorkerThreads& workers,
                     Communicator& communicator);
 
 }  // namespace dlcm

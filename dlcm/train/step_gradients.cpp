@@ -5,7 +5,11 @@
 #include "dlcm/ops/uniform.h"
 #include "dlcm/train/global_parser.h"
 
+#include <ATen/ops/_foreach_add.h>
+#include <torch/csrc/autograd/autograd.h>
+
 #include <chrono>
+#include <functional>
 
 namespace dlcm {
 namespace {
@@ -43,14 +47,52 @@ std::vector<double> sums_over_ranks(Communicator& communicator, const std::vecto
   return {tensor.const_data_ptr<double>(), tensor.const_data_ptr<double>() + values.size()};
 }
 
+// A worker's share of a micro-batch on its way through the model.
+struct Part {
+  Batch batch;
+  at::Tensor forced_T;  // undefined: the rule decides
+  Output output;
+  CrossEntropy entropy;
+  double boundaries = 0.0;  // places opened
+  double document_loss_sum = 0.0;
+  torch::autograd::variable_list gradients;
+};
+
+std::vector<Part> parts_of(const Batch& batch, const at::Tensor& forced_T, const WorkerThreads& workers) {
+  std::vector<Part> parts;
+  for (auto& share : batch.parts(workers.size())) {
+    Part part;
+    part.batch = std::move(share);
+    if (forced_T.defined()) {
+      part.forced_T = forced_T.narrow(0, part.batch.first_token - batch.first_token, part.batch.tokens());
+    }
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+// task(part) for each part, on a worker of its own, in the precision that is set here.
+void for_each(std::vector<Part>& parts, WorkerThreads& workers, const std::function<void(Part&)>& task) {
+  const bool bfloat16 = MatrixPrecision::is_bfloat16();
+  workers.run([&](int64_t worker) {
+    const MatrixPrecision precision(bfloat16);
+    if (worker < static_cast<int64_t>(parts.size())) task(parts[static_cast<size_t>(worker)]);
+  });
+}
+
 // F of the whole step before any backward pass: a forward pass of the encoder and the parser, without gradient.
 double boundary_rate_first_pass(LanguageModel& model, const std::vector<Batch>& micro_batches, const StepTotals& totals,
-                                int64_t step, Communicator& communicator, const std::vector<at::Tensor>& forced) {
-  at::NoGradGuard no_gradient;
+                                int64_t step, WorkerThreads& workers, Communicator& communicator,
+                                const std::vector<at::Tensor>& forced) {
   double boundaries = 0.0;
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    const auto decision = decision_of(model.config(), micro_batches[i], step, forced.empty() ? at::Tensor() : forced[i]);
-    boundaries += model.parse(micro_batches[i], decision)->boundary_T.sum().item<double>();
+    auto parts = parts_of(micro_batches[i], forced.empty() ? at::Tensor() : forced[i], workers);
+    for_each(parts, workers, [&](Part& part) {
+      at::NoGradGuard no_gradient;
+      const auto decision = decision_of(model.config(), part.batch, step, part.forced_T);
+      part.boundaries = model.parse(part.batch, decision)->boundary_T.sum().item<double>();
+    });
+    for (const auto& part : parts) boundaries += part.boundaries;
   }
   return sums_over_ranks(communicator, {boundaries})[0] / static_cast<double>(totals.tokens);
 }
@@ -72,11 +114,28 @@ SequenceLoss sequence_loss(const Cut& cut, const Documents& documents, double ra
   return loss;
 }
 
+// Adds to the gradients that the parameters hold; the first ones move in.
+void add_gradients(const std::vector<at::Tensor>& parameters, torch::autograd::variable_list gradients) {
+  at::NoGradGuard no_gradient;
+  std::vector<at::Tensor> sums, summands;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!gradients[i].defined()) continue;
+    auto& sum = parameters[i].mutable_grad();
+    if (sum.defined()) {
+      sums.push_back(sum);
+      summands.push_back(gradients[i]);
+    } else {
+      sum = std::move(gradients[i]);
+    }
+  }
+  if (!sums.empty()) at::_foreach_add_(sums, summands);
+}
+
 }  // namespace
 
-StepMeasurements accumulate_gradients(LanguageModel& model, const std::vector<Batch>& micro_batches,
-                                      const StepTotals& totals, int64_t step, Communicator& communicator,
-                                      const std::vector<at::Tensor>& forced) {
+StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& micro_batches, const StepTotals& totals,
+                                int64_t step, WorkerThreads& workers, Communicator& communicator,
+                                const std::vector<at::Tensor>& forced) {
   const auto& config = model.config();
   const auto& parser = config.parser;
   const bool has_concepts = config.model.kind == ModelKind::dlcm;
@@ -89,7 +148,7 @@ StepMeasurements accumulate_gradients(LanguageModel& model, const std::vector<Ba
   std::optional<double> boundary_rate;
   if (global && !one_pass) {
     const auto start = std::chrono::steady_clock::now();
-    boundary_rate = boundary_rate_first_pass(model, micro_batches, totals, step, communicator, forced);
+    boundary_rate = boundary_rate_first_pass(model, micro_batches, totals, step, workers, communicator, forced);
     measured.first_pass_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
@@ -97,35 +156,47 @@ StepMeasurements accumulate_gradients(LanguageModel& model, const std::vector<Ba
   for (const auto& batch : micro_batches) documents_in_step += static_cast<double>(batch.documents.size());
   documents_in_step = sums_over_ranks(communicator, {documents_in_step})[0];
 
+  const auto parameters = model.parameters();
+  for (const auto& parameter : parameters) parameter.mutable_grad().reset();
   double nll_sum = 0.0, boundaries = 0.0, score_sum = 0.0, document_loss_sum = 0.0;
   const double tokens = static_cast<double>(totals.tokens), targets = static_cast<double>(totals.targets);
   for (size_t i = 0; i < micro_batches.size(); ++i) {
-    const auto& batch = micro_batches[i];
-    const auto output = model.forward(batch, decision_of(config, batch, step, forced.empty() ? at::Tensor() : forced[i]));
-    const auto entropy = cross_entropy(output.y_TD, model.head(), batch.target_T, model.logit_scale(), head_precision());
-    auto loss = entropy.sum / targets;
-    nll_sum += entropy.nll_T.sum(at::kDouble).item<double>();
-    if (has_concepts) {
-      const auto& cut = *output.cut;
-      const double batch_boundaries = cut.boundary_T.sum().item<double>();
-      boundaries += batch_boundaries;
-      score_sum += cut.p_T.detach().sum(at::kDouble).item<double>();
+    auto parts = parts_of(micro_batches[i], forced.empty() ? at::Tensor() : forced[i], workers);
+    for_each(parts, workers, [&](Part& part) {
+      part.output = model.forward(part.batch, decision_of(config, part.batch, step, part.forced_T));
+      part.entropy = cross_entropy(part.output.y_TD, model.head(), part.batch.target_T, model.logit_scale(), head_precision());
+      if (has_concepts) part.boundaries = part.output.cut->boundary_T.sum().item<double>();
+    });
+    double batch_boundaries = 0.0;
+    for (const auto& part : parts) batch_boundaries += part.boundaries;
+    for_each(parts, workers, [&](Part& part) {
+      auto loss = part.entropy.sum / targets;
       if (global) {
         const double rate = boundary_rate.value_or(batch_boundaries / tokens);
-        loss = loss + parser.loss_weight * ratio_loss_slope(parser.ratio, rate) * cut.p_T.sum() / tokens;
+        loss = loss + parser.loss_weight * ratio_loss_slope(parser.ratio, rate) * part.output.cut->p_T.sum() / tokens;
       } else if (learned) {
-        const auto documents = sequence_loss(cut, batch.documents, parser.ratio);
+        const auto documents = sequence_loss(*part.output.cut, part.batch.documents, parser.ratio);
         loss = loss + parser.loss_weight * documents.gradient_carrier / documents_in_step;
-        document_loss_sum += documents.sum;
+        part.document_loss_sum = documents.sum;
       }
-      if (learned) measured.scores->add(cut.p_T);
+      part.gradients = torch::autograd::grad({loss}, parameters, {}, {}, false, /*allow_unused=*/true);
+    });
+    boundaries += batch_boundaries;
+    for (auto& part : parts) {
+      nll_sum += part.entropy.nll_T.sum(at::kDouble).item<double>();
+      document_loss_sum += part.document_loss_sum;
+      if (has_concepts) score_sum += part.output.cut->p_T.detach().sum(at::kDouble).item<double>();
+      if (learned) measured.scores->add(part.output.cut->p_T);
+      add(measured.work, work_of(part.batch, part.output));
+      add_gradients(parameters, std::move(part.gradients));
     }
-    add(measured.work, work_of(batch, output));
-    loss.backward();
+  }
+  for (const auto& parameter : parameters) {
+    if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
   }
 
   std::vector<at::Tensor> gradients;
-  for (const auto& parameter : model.parameters()) gradients.push_back(parameter.grad());
+  for (const auto& parameter : parameters) gradients.push_back(parameter.grad());
   communicator.all_reduce_sum(gradients);
   if (learned) communicator.all_reduce_sum({measured.scores->counts()});
   const auto sums = sums_over_ranks(communicator, {nll_sum, boundaries, score_sum, document_loss_sum});

@@ -7,6 +7,7 @@
 #include "dlcm/model/flops.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/train/score_histogram.h"
+#include "dlcm/util/worker_threads.h"
 
 #include <optional>
 #include <vector>
@@ -28,10 +29,11 @@ struct StepMeasurements {
   double first_pass_seconds = 0.0;  // of the boundary-only pass of the Global Parser
 };
 
-// Adds this step's gradients to the model's parameters (which hold zeros) and sums them over the ranks.
-// `step` keys the boundary draws. `forced`, one per micro-batch or empty, replaces the rule's decisions (tests).
-StepMeasurements accumulate_gradients(LanguageModel& model, const std::vector<Batch>& micro_batches,
-                                      const StepTotals& totals, int64_t step, Communicator& communicator,
-                                      const std::vector<at::Tensor>& forced = {});
+// Leaves this step's gradients, summed over the ranks, in the model's parameters, whatever they held. The workers take
+// a part of each micro-batch's documents each; their sums are added up in order. `step` keys the boundary draws.
+// `forced`, one per micro-batch or empty, replaces the rule's decisions (tests).
+StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& micro_batches, const StepTotals& totals,
+                                int64_t step, WorkerThreads& workers, Communicator& communicator,
+                                const std::vector<at::Tensor>& forced = {});
 
 }  // namespace dlcm

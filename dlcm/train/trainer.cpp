@@ -141,6 +141,7 @@ class Run {
   std::optional<ShuffledWindows> windows_;
   std::vector<Batch> validation_;
   SingleProcess communicator_;
+  std::optional<WorkerThreads> workers_;
   std::shared_ptr<LanguageModel> model_;
   std::optional<AdamW> optimizer_;
   Progress progress_;
@@ -188,6 +189,7 @@ void Run::prepare_start(const TrainingRequest& request) {
 }
 
 void Run::load_weights() {
+  workers_.emplace(number_of_workers(config_));
   model_ = make_model(config_);
   set_tokenizer_tables(*model_, *data_.tokenizer());
   if (origin_) load_parameters(*model_, origin_->model, "the checkpoint's model.safetensors");
@@ -334,7 +336,7 @@ TrainingResult Run::run() {
   while (progress_.step < config_.train.steps && stop_signal == 0) {
     const auto step_start = Clock::now();
     const auto data = read_step(*windows_, config_, progress_.step, communicator_);
-    const auto report = optimise(*model_, *optimizer_, data, progress_.step, communicator_);
+    const auto report = optimise(*model_, *optimizer_, data, progress_.step, *workers_, communicator_);
     ++progress_.step;
     if (report.skipped) {
       ++progress_.skipped_steps;

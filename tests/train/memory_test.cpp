@@ -40,6 +40,7 @@ TEST(Memory, AStepWithTheLargestVocabularyStaysBelowOneGigabyteAboveWeightsGradi
   set_threads(config);
   const auto model = make_model(config);
   AdamW optimizer(*model, config);
+  WorkerThreads workers(number_of_workers(config));
   SingleProcess communicator;
   StepData data;
   Batch batch;
@@ -48,13 +49,12 @@ TEST(Memory, AStepWithTheLargestVocabularyStaysBelowOneGigabyteAboveWeightsGradi
   batch.documents = Documents::from_offsets({0, 8192});
   data.micro_batches.push_back(batch);
   data.totals = {.tokens = 8192, .targets = 8192};
-  optimizer.zero_gradients();
   // Touch the moments, so that what the step adds is the step's own.
-  optimise(*model, optimizer, {{}, data.totals}, 0, communicator);
+  optimise(*model, optimizer, {{}, data.totals}, 0, workers, communicator);
   reset_peak();
   const auto kept = peak_resident_bytes();
   ASSERT_GT(kept, 0);
-  const auto report = optimise(*model, optimizer, data, 1, communicator);
+  const auto report = optimise(*model, optimizer, data, 1, workers, communicator);
   EXPECT_FALSE(report.skipped);
   const double extra = static_cast<double>(peak_resident_bytes() - kept);
   RecordProperty("extra_bytes", std::to_string(extra));

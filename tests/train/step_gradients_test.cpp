@@ -97,11 +97,11 @@ struct StepResult {
 
 StepResult run_rank(const Config& config, at::ScalarType type, const StepTokens& tokens,
                     const std::vector<std::pair<int64_t, int64_t>>& micro_batches, Communicator& communicator,
-                    const at::Tensor& forced_T = {}) {
+                    const at::Tensor& forced_T = {}, int64_t num_workers = 1) {
   auto model = test::double_model(config);
   for (auto& parameter : model->parameters()) {
     parameter.set_data(parameter.to(type));
-    parameter.mutable_grad() = at::zeros_like(parameter);
+    parameter.mutable_grad() = at::full_like(parameter, 5.0);  // of a step before
   }
   std::vector<Batch> batches;
   std::vector<at::Tensor> forced;
@@ -110,7 +110,8 @@ StepResult run_rank(const Config& config, at::ScalarType type, const StepTokens&
     if (forced_T.defined()) forced.push_back(forced_T.narrow(0, first * kWindow, count * kWindow));
   }
   StepResult result;
-  result.measured = accumulate_gradients(*model, batches, tokens.totals, kStep, communicator, forced);
+  WorkerThreads workers(num_workers);
+  result.measured = step_gradients(*model, batches, tokens.totals, kStep, workers, communicator, forced);
   for (const auto& entry : model->named_parameters()) result.gradients[entry.key()] = entry.value().grad().clone();
   return result;
 }
@@ -209,6 +210,33 @@ TEST_P(Step, EverySplitGivesTheGradientsOfOneBigBatch) {
     SCOPED_TRACE(testing::Message() << "split " << &split - splits().data());
     for (const auto& rank : run_split(GetParam().config, at::kDouble, split)) expect_same_step(rank, expected, 1e-12);
   }
+}
+
+TEST_P(Step, AnyNumberOfWorkersGivesTheGradientsOfOne) {
+  std::mt19937_64 random(23);
+  const auto forced_T = test::random_boundaries(StepTokens().windows(0, kWindows).documents, random);
+  const std::vector<std::pair<int64_t, int64_t>> one{{0, kWindows}}, several{{0, 4}, {4, 1}, {5, 1}};
+  for (const auto& boundaries : {at::Tensor(), forced_T}) {
+    const auto expected = one_big_batch(GetParam().config, at::kDouble, boundaries);
+    for (const int64_t workers : {2, 3, 16}) {
+      for (const auto& micro_batches : {one, several}) {
+        SCOPED_TRACE(testing::Message() << workers << " workers, " << micro_batches.size() << " micro-batches");
+        SingleProcess communicator;
+        const auto actual = run_rank(GetParam().config, at::kDouble, StepTokens(), micro_batches, communicator,
+                                     boundaries, workers);
+        expect_same_step(actual, expected, 1e-12);
+        EXPECT_EQ(actual.measured.work.token_pairs, expected.measured.work.token_pairs);
+        EXPECT_EQ(actual.measured.work.cross_pairs, expected.measured.work.cross_pairs);
+      }
+    }
+  }
+}
+
+TEST_P(Step, WorkersGiveTheSameBitsAgain) {
+  SingleProcess communicator;
+  const auto run = [&] { return run_rank(GetParam().config, at::kFloat, StepTokens(), {{0, kWindows}}, communicator, {}, 3); };
+  const auto first = run(), second = run();
+  for (const auto& [name, gradient] : first.gradients) EXPECT_TRUE(at::equal(gradient, second.gradients.at(name))) << name;
 }
 
 TEST_P(Step, EverySplitAgreesInFloatWithBoundariesForced) {
@@ -311,13 +339,14 @@ TEST(StepMeasurement, FirstPassRunsOnlyWhereItIsNeeded) {
 
 TEST(StepMeasurement, OtherStepsDrawOtherBoundaries) {
   const auto config = test::random_model_config(ModelKind::dlcm);
+  WorkerThreads workers(1);
   SingleProcess communicator;
   const StepTokens tokens;
   std::vector<double> rates;
   for (int64_t step = 0; step < 4; ++step) {
     const auto model = test::double_model(config);
     rates.push_back(
-        accumulate_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, communicator).boundary_rate);
+        step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, communicator).boundary_rate);
   }
   EXPECT_NE(rates, std::vector<double>(4, rates[0]));
 }
