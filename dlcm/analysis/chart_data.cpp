@@ -1,7 +1,7 @@
 #include "dlcm/analysis/chart_data.h"
 
 #include "dlcm/analysis/comparison.h"
-#include "dlcm/infer/text_stream.h"
+#include "dlcm/util/utf8.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

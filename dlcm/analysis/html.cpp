@@ -1,6 +1,6 @@
 #include "dlcm/analysis/html.h"
 
-#include "dlcm/infer/text_stream.h"
+#include "dlcm/util/utf8.h"
 
 namespace dlcm {
 

@@ -1,7 +1,7 @@
 #include "dlcm/eval/text_evaluation.h"
 
 #include "dlcm/infer/score.h"
-#include "dlcm/infer/text_stream.h"
+#include "dlcm/util/utf8.h"
 #include "dlcm/tokenizer/text_input.h"
 #include "dlcm/util/error.h"
 

@@ -4,6 +4,7 @@
 #include "dlcm/infer/text_stream.h"
 #include "dlcm/ops/uniform.h"
 #include "dlcm/util/error.h"
+#include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
 

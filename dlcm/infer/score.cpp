@@ -1,8 +1,8 @@
 #include "dlcm/infer/score.h"
 
 #include "dlcm/data/dataset.h"
-#include "dlcm/infer/text_stream.h"
 #include "dlcm/ops/cross_entropy.h"
+#include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
 

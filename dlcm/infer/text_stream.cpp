@@ -40,14 +40,4 @@ std::string TextStream::push(std::string_view bytes) {
 
 std::string TextStream::finish() { return std::exchange(held_, {}); }
 
-std::string valid_utf8(std::string_view text) {
-  std::string valid;
-  while (!text.empty()) {
-    const size_t length = utf8_length(text);
-    valid += length == 0 ? "\uFFFD" : std::string(text.substr(0, length));
-    text.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return valid;
-}
-
 }  // namespace dlcm

@@ -18,7 +18,4 @@ class TextStream {
   std::string held_;
 };
 
-// `text` with U+FFFD in place of every byte that is no part of a well-formed character.
-std::string valid_utf8(std::string_view text);
-
 }  // namespace dlcm

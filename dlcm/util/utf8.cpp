@@ -1,9 +1,28 @@
 #include "dlcm/util/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 namespace dlcm {
+namespace {
+
+// Bytes at the front of `text`, which begins with no character, that one U+FFFD stands for: the longest beginning of a
+// character, or else one byte.
+size_t broken_length(std::string_view text) {
+  std::string beginning;
+  for (size_t count = std::min<size_t>(3, text.size()); count > 1; --count) {
+    // Whether a beginning can go on depends on its second byte only; 0x80 continues any that can.
+    beginning.assign(text.substr(0, count));
+    while (beginning.size() < 4) {
+      beginning += '\x80';
+      if (utf8_length(beginning) == beginning.size()) return count;
+    }
+  }
+  return 1;
+}
+
+}  // namespace
 
 size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t index) { return static_cast<unsigned char>(text[index]); };
@@ -44,6 +63,39 @@ bool is_utf8(std::string_view text) {
     text.remove_prefix(length);
   }
   return true;
+}
+
+void utf8_append(std::string& text, char32_t code) {
+  const auto add = [&](char32_t byte) { text += static_cast<char>(byte); };
+  const auto add_trail = [&](int shift) { add(0x80 | (code >> shift & 0x3F)); };
+  if (code < 0x80) return add(code);
+  if (code < 0x800) {
+    add(0xC0 | code >> 6);
+  } else if (code < 0x10000) {
+    add(0xE0 | code >> 12);
+    add_trail(6);
+  } else {
+    add(0xF0 | code >> 18);
+    add_trail(12);
+    add_trail(6);
+  }
+  add_trail(0);
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (!text.empty()) {
+    size_t length = utf8_length(text);
+    if (length == 0) {
+      valid += "\uFFFD";
+      length = broken_length(text);
+    } else {
+      valid += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+  return valid;
 }
 
 }  // namespace dlcm

@@ -1,7 +1,5 @@
 #include "dlcm/infer/text_stream.h"
 
-#include "dlcm/util/utf8.h"
-
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -54,18 +52,6 @@ TEST(TextStream, NothingIsLostOfAnyBytes) {
   for (const char byte : bytes) shown += stream.push(std::string_view(&byte, 1));
   shown += stream.finish();
   EXPECT_EQ(shown, bytes);
-}
-
-TEST(ValidUtf8, KeepsCharactersAndReplacesOtherBytes) {
-  std::string all;
-  for (const auto& character : kCharacters) all += character;
-  EXPECT_EQ(valid_utf8(all), all);
-  EXPECT_EQ(valid_utf8(""), "");
-  EXPECT_EQ(valid_utf8("a\xFF"
-                       "b\xE2\x82"),
-            "a\uFFFD"
-            "b\uFFFD\uFFFD");
-  EXPECT_TRUE(is_utf8(valid_utf8("\xED\xA0\x80")));
 }
 
 }  // namespace
