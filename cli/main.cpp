@@ -5,28 +5,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include <malloc.h>
-
 #include <cstdio>
 #include <exception>
-#include <limits>
-
-namespace {
-
-// Every step of a training, every request frees and asks again for the same tensors. Given back to the system each time,
-// their pages would be cleared again each time: a tenth of a step of configs/small.toml.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_ARENA_MAX, 1);  // what one thread frees another may take
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-#endif
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
-  keep_freed_memory();
   CLI::App app("dlcm trains, evaluates, analyses and serves Dynamic Large Concept Models (arXiv 2512.24617)", "dlcm");
   app.require_subcommand(1);
   int status = 0;
