@@ -5,8 +5,8 @@
 #include "dlcm/tokenizer/jsonl.h"
 #include "dlcm/tokenizer/train.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <iostream>
@@ -20,6 +20,7 @@ struct TokenizerOptions {
   std::string output;
   std::string source;
   bool jsonl = false;
+  bool add_specials = false;
 };
 
 void add_train(CLI::App& tokenizer, const std::shared_ptr<TokenizerOptions>& options) {
@@ -34,16 +35,37 @@ void add_train(CLI::App& tokenizer, const std::shared_ptr<TokenizerOptions>& opt
   });
 }
 
-using Convert = void (*)(const Tokenizer&, std::istream&, std::ostream&);
-
-void add_conversion(CLI::App& tokenizer, const std::string& name, const std::string& description, Convert convert,
-                    const std::shared_ptr<TokenizerOptions>& options) {
+CLI::App* add_conversion(CLI::App& tokenizer, const std::string& name, const std::string& description,
+                         const std::shared_ptr<TokenizerOptions>& options) {
   auto* verb = tokenizer.add_subcommand(name, description);
-  verb->add_option("--tokenizer", options->source, "A SentencePiece model file, or bytes")->required();
+  verb->add_option("--tokenizer", options->source, "A SentencePiece model, a Hugging Face tokenizer.json, or bytes")
+      ->required();
   verb->add_flag("--jsonl", options->jsonl, "One JSON value a line, in and out")->required();
-  verb->callback([options, convert] {
+  return verb;
+}
+
+void add_encode(CLI::App& tokenizer, const std::shared_ptr<TokenizerOptions>& options) {
+  auto* verb = add_conversion(tokenizer, "encode",
+                              "Standard input: JSON strings, one a line. Standard output: their ids as arrays. In a "
+                              "tokenizer.json, the text of a special token becomes that token",
+                              options);
+  verb->add_flag("--add-special-tokens", options->add_specials,
+                 "Put the special tokens around each text that the model expects, such as the one that begins a text");
+  verb->callback([options] {
     std::ios::sync_with_stdio(false);
-    convert(*load_tokenizer(options->source), std::cin, std::cout);
+    encode_jsonl(*load_tokenizer(options->source), std::cin, std::cout, options->add_specials);
+  });
+}
+
+void add_decode(CLI::App& tokenizer, const std::shared_ptr<TokenizerOptions>& options) {
+  auto* verb = add_conversion(tokenizer, "decode",
+                              "Standard input: JSON arrays of ids, one a line. Standard output: their text as JSON "
+                              "strings; special tokens give their text with a tokenizer.json, nothing with the others; "
+                              "bytes that are not valid UTF-8 become U+FFFD, because JSON cannot hold them",
+                              options);
+  verb->callback([options] {
+    std::ios::sync_with_stdio(false);
+    decode_jsonl(*load_tokenizer(options->source), std::cin, std::cout);
   });
 }
 
@@ -54,12 +76,8 @@ void add_tokenizer(CLI::App& app, int& /*status*/) {
   auto* tokenizer = app.add_subcommand("tokenizer", "Train a tokenizer; encode and decode text");
   tokenizer->require_subcommand(1);
   add_train(*tokenizer, options);
-  add_conversion(*tokenizer, "encode", "Standard input: JSON strings, one a line. Standard output: their ids as arrays",
-                 encode_jsonl, options);
-  add_conversion(*tokenizer, "decode",
-                 "Standard input: JSON arrays of ids, one a line. Standard output: their text as JSON strings; special "
-                 "tokens are left out, and bytes that are not valid UTF-8 become U+FFFD, because JSON cannot hold them",
-                 decode_jsonl, options);
+  add_encode(*tokenizer, options);
+  add_decode(*tokenizer, options);
 }
 
 }  // namespace dlcm::cli

@@ -3,6 +3,7 @@
 #include "dlcm/io/files.h"
 #include "dlcm/io/hash.h"
 #include "dlcm/tokenizer/byte_tokenizer.h"
+#include "dlcm/tokenizer/hugging_face_tokenizer.h"
 #include "dlcm/tokenizer/sentencepiece_tokenizer.h"
 #include "dlcm/util/error.h"
 #include "dlcm/util/utf8.h"
@@ -44,6 +45,12 @@ std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
   return text;
 }
 
+std::vector<int32_t> Tokenizer::add_specials(const std::vector<int32_t>& ids) const {
+  std::vector<int32_t> result{static_cast<int32_t>(begin_of_text())};
+  result.insert(result.end(), ids.begin(), ids.end());
+  return result;
+}
+
 std::string Tokenizer::display(int64_t id) const {
   if (id == end_of_text()) return std::string(kEndOfText);
   if (id == begin_of_text()) return std::string(kBeginOfText);
@@ -66,12 +73,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& source) {
 std::shared_ptr<const Tokenizer> tokenizer_from_serialized(const std::string& serialized, const std::string& where) {
   if (serialized == kByteTokenizerName) return make_byte_tokenizer();
   if (serialized.empty()) throw Error("expected a tokenizer in {}, found an empty file: train or copy it again", where);
-  if (serialized.front() == '{') {
-    throw Error(
-        "expected a SentencePiece model in {}, found JSON: Hugging Face tokenizer files are not supported, "
-        "use one made by `dlcm tokenizer train`",
-        where);
-  }
+  if (serialized.front() == '{') return make_hugging_face_tokenizer(serialized, where);
   return make_sentencepiece_tokenizer(serialized, where);
 }
 
