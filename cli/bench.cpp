@@ -1,5 +1,6 @@
 // `dlcm bench`: what this machine does with the parts of a model, beside its limits and the usual ways.
 #include "bench/attention.h"
+#include "bench/tokenization.h"
 #include "bench/training.h"
 #include "cli/verbs.h"
 #include "dlcm/nn/precision.h"
@@ -95,6 +96,24 @@ void add_training(CLI::App& bench) {
   });
 }
 
+void add_tokenization(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("tokenizer", "Text to token ids, in documents of some KiB");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<TokenizationBench>();
+  add_common(*subject, common);
+  subject->add_option("--tokenizer", arguments->tokenizer, "a SentencePiece model, a tokenizer.json, or bytes")
+      ->required();
+  subject->add_option("--text", arguments->texts, "text files")->required();
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    arguments->threads = common->threads;
+    const auto lines = bench_tokenization(*arguments);
+    print(*common, lines, tokenization_table(lines));
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, int& /*status*/) {
@@ -102,6 +121,7 @@ void add_bench(CLI::App& app, int& /*status*/) {
   verb->require_subcommand(1);
   add_attention(*verb);
   add_training(*verb);
+  add_tokenization(*verb);
 }
 
 }  // namespace dlcm::cli
