@@ -19,15 +19,9 @@ using nlohmann::ordered_json;
 constexpr size_t kMostPoints = 400;
 constexpr size_t kMostSmoothPoints = 160;
 
-// Six significant digits are more than a chart can show; no number is null.
-ordered_json drawn(double value) {
-  if (!std::isfinite(value)) return nullptr;
-  return std::stod(fmt::format("{:.6g}", value));
-}
-
 ordered_json drawn(const std::vector<Point>& points) {
   auto list = ordered_json::array();
-  for (const auto& point : points) list.push_back({drawn(point.x), drawn(point.y)});
+  for (const auto& point : points) list.push_back({drawn_number(point.x), drawn_number(point.y)});
   return list;
 }
 
@@ -38,6 +32,11 @@ ordered_json line(const RunRecord& run, double TrainingPoint::*x, double Trainin
 }
 
 }  // namespace
+
+ordered_json drawn_number(double value) {
+  if (!std::isfinite(value)) return nullptr;
+  return std::stod(fmt::format("{:.6g}", value));
+}
 
 std::vector<Point> averaged(const std::vector<Point>& points, size_t most) {
   std::vector<Point> finite;
@@ -68,15 +67,15 @@ std::string chart_data(const std::vector<RunRecord>& runs) {
     auto validations = ordered_json::array();
     for (const auto& point : run.validation) {
       // The columns that report.js names.
-      const auto of_concepts = [&](double value) { return drawn(has_concepts ? value : kUnknown); };
-      validations.push_back({drawn(point.step), drawn(point.tokens), drawn(point.bits_per_byte),
+      const auto of_concepts = [&](double value) { return drawn_number(has_concepts ? value : kUnknown); };
+      validations.push_back({drawn_number(point.step), drawn_number(point.tokens), drawn_number(point.bits_per_byte),
                              of_concepts(point.ratio), of_concepts(point.ratio_half), of_concepts(point.ratio_p10),
                              of_concepts(point.ratio_p90)});
     }
     data["runs"].push_back(
         {{"name", valid_utf8(run.name)},
-         {"flops", flops ? drawn(*flops) : ordered_json()},
-         {"target", has_concepts && run.config ? drawn(run.config->parser.ratio) : ordered_json()},
+         {"flops", flops ? drawn_number(*flops) : ordered_json()},
+         {"target", has_concepts && run.config ? drawn_number(run.config->parser.ratio) : ordered_json()},
          {"validation", validations},
          {"loss", line(run, &TrainingPoint::tokens, &TrainingPoint::loss, kMostSmoothPoints)},
          {"ratio",

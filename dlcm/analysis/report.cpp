@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 namespace dlcm {
 namespace {
@@ -184,29 +183,13 @@ std::string title_of(const std::vector<RunRecord>& runs) {
   return title;
 }
 
-// Puts `values` in the {{places}} of a template, once: what is put in is not searched.
-std::string filled(std::string_view page, const std::map<std::string_view, std::string>& values) {
-  std::string result;
-  while (true) {
-    const size_t begin = page.find("{{");
-    result.append(page.substr(0, begin));
-    if (begin == std::string_view::npos) return result;
-    const size_t end = page.find("}}", begin);
-    TORCH_CHECK(end != std::string_view::npos, "report.html has an open {{");
-    const auto found = values.find(page.substr(begin + 2, end - begin - 2));
-    TORCH_CHECK(found != values.end(), "report.html names an unknown place");
-    result += found->second;
-    page.remove_prefix(end + 2);
-  }
-}
-
 }  // namespace
 
 std::string report_page(const Report& report) {
   TORCH_CHECK(!report.runs.empty() && report.samples.size() == report.runs.size(),
               "a report has at least one run, and samples for each");
   const bool one_tokenizer = all_tokenizers_equal(report.runs);
-  return filled(web_assets::report_page(),
+  return filled_template(web_assets::report_page(),
                 {{"title", escape_html(title_of(report.runs))},
                  {"style", std::string(web_assets::report_style()) + std::string(segmentation_style())},
                  {"verdicts", verdicts_html(report.runs)},

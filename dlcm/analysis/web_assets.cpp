@@ -22,5 +22,7 @@
 DLCM_PASTE_FILE(report_page, DLCM_WEB_DIRECTORY "/report.html")
 DLCM_PASTE_FILE(report_style, DLCM_WEB_DIRECTORY "/report.css")
 DLCM_PASTE_FILE(report_script, DLCM_WEB_DIRECTORY "/report.js")
+DLCM_PASTE_FILE(charts_page, DLCM_WEB_DIRECTORY "/charts.html")
+DLCM_PASTE_FILE(charts_script, DLCM_WEB_DIRECTORY "/charts.js")
 DLCM_PASTE_FILE(chart_script, DLCM_CHART_JS)
 DLCM_PASTE_FILE(chart_licence, DLCM_WEB_DIRECTORY "/chart-licence.txt")

@@ -1,0 +1,71 @@
+// Fits the scaling law to whole loss trajectories, and says how far to trust it.
+//
+// Least squares on log loss with Ceres: positive parameters (their logarithms are what is searched), Huber's robust
+// loss, every run weighing the same and its late points more than its early ones, the best of many random starts.
+#pragma once
+
+#include "dlcm/scaling/law.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dlcm {
+
+// A point of a run's loss curve at the stable learning rate.
+struct LossPoint {
+  double tokens = 0.0;
+  double loss = 0.0;  // nats per token
+};
+
+struct Trajectory {
+  std::string name;
+  RunScale scale;
+  std::vector<LossPoint> points;     // rising tokens: warm-up and decay left out
+  LossPoint stable;                  // mean over the last tenth of the points' tokens, at its mean place
+  std::optional<double> final_loss;  // at the end of a finished decay
+};
+
+struct FitSettings {
+  LawForm form = LawForm::joint;
+  int64_t starts = 64;
+  uint64_t seed = 1;
+};
+
+// Throws Error where there are too few runs or points: 2 or more sizes and, for the joint form, 2 or more shares and
+// ratios; at least one DLCM run.
+ScalingLaw fit_law(const std::vector<Trajectory>& runs, const FitSettings& settings);
+
+// How a law stands to the points it was fitted to.
+struct FitQuality {
+  double r_squared = 0.0;      // 1 - (sum of squared errors) / (sum of squares about the mean), over all points
+  double largest_error = 0.0;  // the largest |error| of any point, nats
+  double mean_error = 0.0;     // mean |error|, nats
+};
+FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs);
+
+// Laws of runs drawn with replacement, for percentile intervals. Whole configurations are drawn, since the points of
+// one curve, and the seeds of one configuration, do not err independently.
+std::vector<ScalingLaw> bootstrap_laws(const std::vector<Trajectory>& runs, const ScalingLaw& law, int64_t samples,
+                                       const FitSettings& settings);
+
+// What a law fitted without a configuration says of that configuration's last stable loss.
+struct LeftOut {
+  RunScale scale;
+  double tokens = 0.0;
+  double measured = 0.0;  // mean over the configuration's seeds
+  double predicted = 0.0;
+};
+// One entry a DLCM configuration.
+std::vector<LeftOut> left_out_predictions(const std::vector<Trajectory>& runs, const ScalingLaw& law,
+                                          const FitSettings& settings);
+double root_mean_square_error(const std::vector<LeftOut>& predictions);
+
+// Standard deviation of the last stable loss over seeds of one configuration, pooled; none without repeated seeds.
+std::optional<double> seed_noise(const std::vector<Trajectory>& runs);
+
+// Runs of one configuration, by index; DLCM and baseline runs alike, in the order of their first run.
+std::vector<std::vector<size_t>> configurations_of(const std::vector<Trajectory>& runs);
+
+}  // namespace dlcm

@@ -1,0 +1,83 @@
+// What to train for a budget, from a fitted law (SPEC section 7).
+#pragma once
+
+#include "dlcm/scaling/family.h"
+#include "dlcm/scaling/law.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dlcm {
+
+// A law and how to make models of a size. The intervals come from the laws of the bootstrap.
+struct PlannerInput {
+  ScalingLaw law;
+  std::vector<ScalingLaw> bootstrap;
+  const Family* family = nullptr;           // of DLCMs
+  const Family* baseline_family = nullptr;  // of plain transformers; none where the fit had none
+};
+
+// The best a budget buys at the stable learning rate.
+struct Optimum {
+  RunScale scale;
+  double tokens = 0.0;
+  double loss = 0.0;
+};
+
+// N and D that spend `flops` best, at a given P (and R); a plain transformer where `baseline`.
+Optimum best_size(const ScalingLaw& law, const Family& family, double flops, RunScale scale);
+// The same with P free, from 2 % to 98 %.
+Optimum best_share(const ScalingLaw& law, const Family& family, double flops, double ratio);
+
+struct Interval {
+  double low = 0.0, high = 0.0;  // 5 % and 95 %
+};
+struct PlannedOptimum : Optimum {
+  std::optional<Interval> parameters_interval, share_interval, tokens_interval,
+      loss_interval;  // none without bootstrap
+};
+PlannedOptimum plan_optimum(const PlannerInput& input, double flops, double ratio);
+
+// FLOPs that the best plain transformer needs for `loss`; none where no budget up to 1e6 times `around` reaches it.
+std::optional<double> baseline_flops_for(const ScalingLaw& law, const Family& family, double loss, double around);
+
+struct Saving {
+  double flops = 0.0;       // of the DLCM
+  double parameters = 0.0;  // N of the DLCM
+  double loss = 0.0;        // of both
+  std::optional<double> baseline_flops;
+
+  // Share of the plain transformer's FLOPs that the DLCM does without; below 0 where it needs more.
+  std::optional<double> saved() const {
+    return baseline_flops ? std::optional(1.0 - flops / *baseline_flops) : std::nullopt;
+  }
+};
+// Needs a baseline in law and input.
+Saving saving_at(const PlannerInput& input, double flops, double ratio);
+
+// Machines to train on.
+struct Cluster {
+  int64_t devices = 1;
+  double peak_flops = 0.0;    // of one device, operations a second
+  double memory_bytes = 0.0;  // of one device
+  double mfu = 0.4;
+
+  double flops_in(double device_hours) const { return device_hours * 3600.0 * peak_flops * mfu; }
+};
+// [cluster] devices, peak_tflops, memory_gib, mfu. Throws Error naming the key.
+Cluster load_cluster(const std::string& path);
+
+// What training a configuration needs.
+struct Needs {
+  double state_bytes = 0.0;       // weights, gradients, moments: on every device, since dlcm's ranks hold all of them
+  double activation_bytes = 0.0;  // of one micro-batch
+  double device_hours = 0.0;
+  double hours = 0.0;         // with all devices of the cluster
+  bool fits = false;          // both on one device
+  int64_t least_devices = 1;  // if state were divided among them
+};
+Needs needs_of(const Config& config, double flops, const Cluster& cluster);
+
+}  // namespace dlcm

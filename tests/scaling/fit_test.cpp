@@ -1,0 +1,195 @@
+// The fit against laws that are known, and what it says of itself.
+#include "dlcm/scaling/fit.h"
+
+#include "dlcm/scaling/decay.h"
+#include "dlcm/util/error.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace dlcm {
+namespace {
+
+ScalingLaw known_law() {
+  ScalingLaw law;
+  law.irreducible = 1.7;
+  law.token = {60.0, 2e4, 0.38};
+  law.concepts = {25.0, 4e4, 0.31};
+  law.ratio_exponent = 0.35;
+  law.data = {900.0, 3e5, 0.42};
+  law.baseline = {75.0, 1e4, 0.36};
+  return law;
+}
+
+// Curves of `law` with relative noise of the points and, for each run, of the whole curve.
+std::vector<Trajectory> curves_of(const ScalingLaw& law, double noise, double run_noise, int seeds, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  std::vector<Trajectory> runs;
+  const auto add = [&](RunScale scale) {
+    Trajectory run{.name = "run", .scale = scale, .points = {}, .stable = {}, .final_loss = {}};
+    const double shift = 1.0 + run_noise * normal(random);
+    for (int i = 0; i < 40; ++i) {
+      const double tokens = 4e5 * std::pow(250.0, i / 39.0);
+      run.points.push_back({tokens, law.loss(scale, tokens) * shift * (1.0 + noise * normal(random))});
+    }
+    run.stable = {run.points.back().tokens, law.loss(scale, run.points.back().tokens) * shift};
+    // The decay law that is to be found again.
+    run.final_loss = run.stable.loss - 0.02 * std::pow(run.stable.loss, 1.5) * std::pow(scale.ratio, -0.1) *
+                                           std::pow(scale.parameters, 0.05);
+    runs.push_back(run);
+  };
+  for (int copy = 0; copy < seeds; ++copy) {
+    for (const double parameters : {2e5, 1e6, 5e6}) {
+      for (const double share : {0.3, 0.5, 0.7}) {
+        for (const double ratio : {2.0, 4.0, 8.0}) add({false, parameters, share, ratio});
+      }
+      add({true, parameters, 0.0, 1.0});
+    }
+  }
+  return runs;
+}
+
+constexpr FitSettings kFew{LawForm::joint, 24, 1};
+
+TEST(Fit, FindsTheParametersOfExactCurves) {
+  const auto law = known_law();
+  const auto found = fit_law(curves_of(law, 0.0, 0.0, 1, 1), kFew);
+  std::vector<double> expected, values;
+  ScalingLaw::fields(law, [&](const char*, double value) { expected.push_back(value); });
+  size_t index = 0;
+  ScalingLaw::fields(
+      found, [&](const char* name, double value) { EXPECT_NEAR(value / expected[index++], 1.0, 0.02) << name; });
+}
+
+TEST(Fit, FindsTheParametersOfNoisyCurvesWithinTheirIntervals) {
+  const auto law = known_law();
+  const auto runs = curves_of(law, 0.004, 0.001, 1, 2);
+  const auto found = fit_law(runs, kFew);
+  EXPECT_NEAR(found.irreducible, law.irreducible, 0.12);
+  EXPECT_NEAR(found.token.exponent, law.token.exponent, 0.06);
+  EXPECT_NEAR(found.concepts.exponent, law.concepts.exponent, 0.08);
+  EXPECT_NEAR(found.ratio_exponent, law.ratio_exponent, 0.05);
+  EXPECT_NEAR(found.data.exponent, law.data.exponent, 0.05);
+  EXPECT_GT(quality_of(found, runs).r_squared, 0.998);
+  // What counts is what it predicts, also 4 times beyond the largest size and the most tokens.
+  for (const double parameters : {4e5, 5e6, 2e7}) {
+    for (const double share : {0.2, 0.6}) {
+      const RunScale scale{false, parameters, share, 6.0};
+      EXPECT_NEAR(found.loss(scale, 4e8) / law.loss(scale, 4e8), 1.0, 0.01) << parameters << " " << share;
+    }
+  }
+  const auto laws = bootstrap_laws(runs, found, 40, kFew);
+  ASSERT_EQ(laws.size(), 40U);
+  int inside = 0;
+  const auto covered = [&](double ScalingLaw::*member, double truth) {
+    std::vector<double> values;
+    for (const auto& one : laws) values.push_back(one.*member);
+    std::sort(values.begin(), values.end());
+    return values[1] <= truth && truth <= values[38];
+  };
+  inside += covered(&ScalingLaw::irreducible, law.irreducible);
+  inside += covered(&ScalingLaw::ratio_exponent, law.ratio_exponent);
+  EXPECT_GE(inside, 1);
+}
+
+TEST(Fit, OneRunGoneWrongMovesItLittle) {
+  const auto law = known_law();
+  auto runs = curves_of(law, 0.002, 0.0, 1, 3);
+  for (auto& point : runs[4].points) point.loss *= 1.3;
+  const auto found = fit_law(runs, kFew);
+  for (const double share : {0.3, 0.7}) {
+    const RunScale scale{false, 3e6, share, 4.0};
+    EXPECT_NEAR(found.loss(scale, 1e8) / law.loss(scale, 1e8), 1.0, 0.01) << share;
+  }
+}
+
+TEST(Fit, PredictsConfigurationsLeftOutBetterWithSharesAndRatiosThanWithout) {
+  const auto law = known_law();
+  auto runs = curves_of(law, 0.002, 0.001, 2, 4);
+  std::erase_if(runs, [](const Trajectory& run) { return run.scale.baseline; });
+  const auto joint = fit_law(runs, kFew);
+  const FitSettings plain{LawForm::size_and_data, 24, 1};
+  const auto without = fit_law(runs, plain);
+  EXPECT_FALSE(joint.has_baseline());
+  const auto predictions = left_out_predictions(runs, joint, kFew);
+  EXPECT_EQ(predictions.size(), 27U);
+  const double error = root_mean_square_error(predictions);
+  const double plain_error = root_mean_square_error(left_out_predictions(runs, without, plain));
+  const auto noise = seed_noise(runs);
+  ASSERT_TRUE(noise);
+  EXPECT_NEAR(*noise, 0.001 * law.loss(runs[13].scale, 1e8), 0.0015);
+  EXPECT_LT(error, 2.0 * *noise);
+  EXPECT_GT(plain_error, 5.0 * error);
+}
+
+TEST(Fit, SeedNoiseNeedsTwoSeeds) {
+  EXPECT_FALSE(seed_noise(curves_of(known_law(), 0.0, 0.01, 1, 5)));
+  EXPECT_TRUE(seed_noise(curves_of(known_law(), 0.0, 0.01, 2, 5)));
+}
+
+TEST(Fit, ParametersStayPositive) {
+  // Curves that fall without any dependence on size: the terms in N are as good as nothing.
+  std::vector<Trajectory> runs;
+  for (const double parameters : {1e5, 1e6}) {
+    for (const double share : {0.3, 0.7}) {
+      for (const double ratio : {2.0, 4.0}) {
+        Trajectory run{
+            .name = "flat", .scale = {false, parameters, share, ratio}, .points = {}, .stable = {}, .final_loss = {}};
+        for (double tokens = 1e6; tokens < 1e8; tokens *= 1.3)
+          run.points.push_back({tokens, 2.0 + 300.0 / std::sqrt(tokens)});
+        run.stable = run.points.back();
+        runs.push_back(run);
+      }
+    }
+  }
+  const auto law = fit_law(runs, kFew);
+  ScalingLaw::fields(law, [&](const char* name, double value) {
+    if (std::string(name).ends_with("llama")) return;
+    EXPECT_GT(value, 0.0) << name;
+  });
+  EXPECT_NEAR(law.loss(runs[0].scale, 1e9), 2.0 + 300.0 / std::sqrt(1e9), 0.02);
+}
+
+TEST(Fit, RefusesRunsThatCannotTellTheTermsApart) {
+  const auto all = curves_of(known_law(), 0.0, 0.0, 1, 6);
+  const auto only = [&](const auto& keep) {
+    std::vector<Trajectory> runs;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(runs), keep);
+    return runs;
+  };
+  EXPECT_THROW(fit_law(only([](const Trajectory& run) { return run.scale.baseline; }), kFew), Error);
+  EXPECT_THROW(fit_law(only([](const Trajectory& run) { return run.scale.parameters == 1e6; }), kFew), Error);
+  EXPECT_THROW(fit_law(only([](const Trajectory& run) { return run.scale.ratio == 4.0; }), kFew), Error);
+  auto empty = all;
+  empty[3].points.clear();
+  EXPECT_THROW(fit_law(empty, kFew), Error);
+}
+
+TEST(DecayLaw, FindsItsExponents) {
+  const auto runs = curves_of(known_law(), 0.0, 0.0, 1, 7);
+  const auto law = fit_decay(runs);
+  ASSERT_TRUE(law);
+  EXPECT_NEAR(law->factor, 0.02, 1e-6);
+  EXPECT_NEAR(law->loss_exponent, 1.5, 1e-6);
+  EXPECT_NEAR(law->ratio_exponent, -0.1, 1e-6);
+  EXPECT_NEAR(law->size_exponent, 0.05, 1e-6);
+  EXPECT_NEAR(law->r_squared, 1.0, 1e-9);
+  EXPECT_EQ(law->runs, 27);
+}
+
+TEST(DecayLaw, LeavesOutWhatDoesNotVaryAndNeedsFinishedDecays) {
+  auto runs = curves_of(known_law(), 0.0, 0.0, 1, 8);
+  std::erase_if(runs, [](const Trajectory& run) { return run.scale.baseline || run.scale.ratio != 4.0; });
+  const auto law = fit_decay(runs);
+  ASSERT_TRUE(law);
+  EXPECT_EQ(law->ratio_exponent, 0.0);
+  EXPECT_NEAR(law->gain(runs[2].scale, runs[2].stable.loss), runs[2].stable.loss - *runs[2].final_loss, 1e-9);
+  for (auto& run : runs) run.final_loss.reset();
+  EXPECT_FALSE(fit_decay(runs));
+}
+
+}  // namespace
+}  // namespace dlcm

@@ -1,0 +1,285 @@
+// Sizes from one configuration, the optimum of a law, and what the verbs make of them.
+#include "dlcm/scaling/plan.h"
+#include "tests/analysis/synthetic_run.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <numeric>
+
+namespace dlcm::test {
+namespace {
+
+Config configuration(const std::string& name, const std::vector<std::string>& settings = {}) {
+  return load_config(fmt::format("{}/configs/{}.toml", DLCM_SOURCE_DIR, name), settings);
+}
+
+RunScale scale_of(const Config& config) {
+  const auto count = count_parameters(config);
+  if (config.model.kind == ModelKind::llama) return {true, static_cast<double>(count.non_embedding()), 0.0, 1.0};
+  return {false, static_cast<double>(count.non_embedding()), count.backbone_share(), config.parser.ratio};
+}
+
+ScalingLaw example_law() {
+  ScalingLaw law;
+  law.irreducible = 1.7;
+  law.token = {60.0, 2e4, 0.38};
+  law.concepts = {25.0, 4e4, 0.31};
+  law.ratio_exponent = 0.35;
+  law.data = {900.0, 3e5, 0.42};
+  law.baseline = {80.0, 1e4, 0.36};
+  return law;
+}
+
+TEST(Family, CountsItsOwnBaseAsTheModelDoes) {
+  for (const char* name : {"small", "small-llama", "base", "medium", "dlcm-2.3b"}) {
+    const auto config = configuration(name);
+    const Family family(config);
+    const auto scale = scale_of(config);
+    const double counted = kTrainingFlopsPerForward * expected_flops_per_token(config).total();
+    EXPECT_NEAR(family.training_flops_per_token(scale) / counted, 1.0, 1e-9) << name;
+    EXPECT_NEAR(family.total_parameters(scale) / static_cast<double>(count_parameters(config).total()), 1.0, 1e-9)
+        << name;
+  }
+}
+
+TEST(Family, BuildsModelsNearWhatIsAskedFor) {
+  for (const char* name : {"small", "base"}) {
+    const Family family(configuration(name));
+    for (const double parameters : {2e6, 2e7, 3e8, 5e9}) {
+      for (const double share : {0.3, 0.6, 0.8}) {
+        const RunScale asked{false, parameters, share, 4.0};
+        const auto config = family.nearest(asked);
+        const auto built = scale_of(config);
+        EXPECT_NEAR(built.parameters / parameters, 1.0, 0.2) << name << " " << parameters << " " << share;
+        EXPECT_NEAR(built.backbone_share, share, 0.08) << name << " " << parameters;
+        const double counted = kTrainingFlopsPerForward * expected_flops_per_token(config).total();
+        EXPECT_NEAR(family.training_flops_per_token(built) / counted, 1.0, 0.15)
+            << name << " " << parameters << " " << share;
+        EXPECT_EQ(config.model.token.stack(0).head_size(), family.base().model.token.stack(0).head_size());
+        EXPECT_GT(config.mup.base_token_width, 0);
+      }
+    }
+  }
+  const Family baseline(configuration("small-llama"));
+  EXPECT_NEAR(scale_of(baseline.nearest({true, 3e7, 0.0, 1.0})).parameters / 3e7, 1.0, 0.15);
+}
+
+TEST(Family, RefusesAModelWithoutBackbone) { EXPECT_THROW(Family(configuration("small-no-backbone")), Error); }
+
+// No size and share on a fine grid of the same budget is better.
+TEST(Planner, FindsTheBestSizeAndShare) {
+  const Family family(configuration("small"));
+  const auto law = example_law();
+  for (const double flops : {1e14, 1e17, 1e20}) {
+    for (const double ratio : {2.0, 4.0, 8.0}) {
+      const auto best = best_share(law, family, flops, ratio);
+      EXPECT_NEAR(best.tokens * family.training_flops_per_token(best.scale) / flops, 1.0, 1e-6);
+      for (double share = 0.05; share < 1.0; share += 0.1) {
+        for (double parameters = best.scale.parameters / 30; parameters < best.scale.parameters * 30;
+             parameters *= 1.2) {
+          const RunScale scale{false, parameters, share, ratio};
+          EXPECT_GE(law.loss(scale, flops / family.training_flops_per_token(scale)), best.loss - 1e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST(Planner, MoreComputeIsBetterAndWantsLargerModels) {
+  const Family family(configuration("small"));
+  auto last = best_share(example_law(), family, 1e13, 4.0);
+  for (double flops = 1e14; flops < 1e22; flops *= 10) {
+    const auto next = best_share(example_law(), family, flops, 4.0);
+    EXPECT_LT(next.loss, last.loss);
+    EXPECT_GT(next.scale.parameters, last.scale.parameters);
+    EXPECT_GT(next.tokens, last.tokens);
+    last = next;
+  }
+}
+
+TEST(Planner, SavingIsWhatThePlainTransformerNeedsMore) {
+  const Family family(configuration("small")), baseline(configuration("small-llama"));
+  const auto law = example_law();
+  const PlannerInput input{law, {}, &family, &baseline};
+  const auto saving = saving_at(input, 1e17, 4.0);
+  ASSERT_TRUE(saving.baseline_flops);
+  EXPECT_NEAR(best_size(law, baseline, *saving.baseline_flops, {.baseline = true}).loss, saving.loss, 1e-4);
+  EXPECT_NEAR(*saving.saved(), 1.0 - 1e17 / *saving.baseline_flops, 1e-12);
+  auto hopeless = law;
+  hopeless.baseline = {5.0, 1.0, 0.02};
+  EXPECT_FALSE(saving_at({hopeless, {}, &family, &baseline}, 1e17, 4.0).saved());
+}
+
+TEST(Planner, IntervalsHoldTheSpreadOfTheLaws) {
+  const Family family(configuration("small"));
+  PlannerInput input{example_law(), {}, &family, nullptr};
+  EXPECT_FALSE(plan_optimum(input, 1e16, 4.0).loss_interval);
+  for (int i = 0; i <= 20; ++i) {
+    auto law = example_law();
+    law.irreducible += 0.01 * (i - 10);
+    input.bootstrap.push_back(law);
+  }
+  const auto planned = plan_optimum(input, 1e16, 4.0);
+  EXPECT_NEAR(planned.loss_interval->low, planned.loss - 0.09, 1e-6);
+  EXPECT_NEAR(planned.loss_interval->high, planned.loss + 0.09, 1e-6);
+}
+
+TEST(Planner, SaysWhatMachinesItTakes) {
+  const auto config = configuration("small");
+  Cluster cluster{.devices = 8, .peak_flops = 1e15, .memory_bytes = 80e9, .mfu = 0.4};
+  auto needs = needs_of(config, 1e20, cluster);
+  EXPECT_NEAR(needs.device_hours, 1e20 / (0.4e15 * 3600), 1e-9);
+  EXPECT_NEAR(needs.hours, needs.device_hours / 8, 1e-12);
+  EXPECT_EQ(needs.state_bytes, 16.0 * static_cast<double>(count_parameters(config).total()));
+  EXPECT_TRUE(needs.fits);
+  EXPECT_EQ(needs.least_devices, 1);
+  cluster.memory_bytes = needs.activation_bytes + needs.state_bytes / 2.5;
+  needs = needs_of(config, 1e20, cluster);
+  EXPECT_FALSE(needs.fits);
+  EXPECT_EQ(needs.least_devices, 3);
+  cluster.memory_bytes = needs.activation_bytes / 2;
+  EXPECT_EQ(needs_of(config, 1e20, cluster).least_devices, 0);
+}
+
+TEST(Planner, ReadsAClusterAndNamesWhatIsWrong) {
+  TemporaryDirectory directory;
+  const auto path = directory / "cluster.toml";
+  write_text(path, "[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\nmfu = 0.35\n");
+  const auto cluster = load_cluster(path);
+  EXPECT_EQ(cluster.devices, 16);
+  EXPECT_DOUBLE_EQ(cluster.peak_flops, 989e12);
+  EXPECT_DOUBLE_EQ(cluster.flops_in(1.0), 989e12 * 0.35 * 3600);
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\n", "cluster.mfu"},
+           {"[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\nmfu = 35\n", "cluster.mfu"},
+           {"[cluster]\ndevice = 16\n", "nearest known one is cluster.devices"},
+           {"[machines]\n", "[cluster]"},
+           {"[cluster\n", "not a readable TOML file"}}) {
+    write_text(path, text);
+    EXPECT_TRUE(has(message_of<Error>([&] { load_cluster(path); }), part)) << text;
+  }
+  EXPECT_TRUE(has(message_of<Error>([&] { load_cluster(directory / "missing.toml"); }), "missing.toml"));
+}
+
+// ---- curves, files, pages
+
+// Run directories with losses of a law, as training logs them.
+std::vector<std::string> write_runs(const TemporaryDirectory& directory, const ScalingLaw& law) {
+  std::vector<std::string> runs;
+  std::mt19937 generator(3);
+  std::normal_distribution<double> noise;
+  const auto write = [&](const std::string& base, const std::vector<std::string>& settings) {
+    const auto config = configuration(base, settings);
+    const auto scale = scale_of(config);
+    runs.push_back(directory / fmt::format("run-{}", runs.size()));
+    std::string metrics;
+    const int64_t decay = config.train.steps * 8 / 10;
+    double loss = 0.0;
+    for (int64_t step = 1; step <= config.train.steps; ++step) {
+      const auto tokens = static_cast<double>(step * config.train.tokens_per_step);
+      if (step <= decay) loss = law.loss(scale, tokens);
+      const double gained =
+          step <= decay ? 0.0
+                        : 0.1 * static_cast<double>(step - decay) / static_cast<double>(config.train.steps - decay);
+      // Warm-up losses that no law holds.
+      const double shown = step <= config.schedule.warmup_steps ? 9.0 : loss - gained + 0.02 * noise(generator);
+      metrics += nlohmann::json{{"step", step}, {"tokens", tokens}, {"loss", shown}}.dump() + "\n";
+      if (step % 20 == 0)
+        metrics += nlohmann::json{{"step", step}, {"tokens", tokens}, {"val_loss", loss - gained}}.dump() + "\n";
+    }
+    write_text(runs.back() + "/metrics.jsonl", metrics);
+    write_text(runs.back() + "/config.toml", to_toml(config));
+  };
+  for (const char* width : {"64", "128", "192"}) {
+    for (const char* layers : {"1", "3"}) {
+      for (const char* ratio : {"2.0", "6.0"}) {
+        const auto wide = std::to_string(2 * std::stoi(width));
+        write("small",
+              {fmt::format("model.token.width={}", width), fmt::format("model.concept.layers={}", layers),
+               fmt::format("model.concept.width={}", wide), fmt::format("parser.ratio={}", ratio), "train.steps=600"});
+      }
+    }
+    write("small-llama", {fmt::format("model.token.width={}", width), "train.steps=600"});
+  }
+  return runs;
+}
+
+TEST(Curve, LeavesOutWarmUpAndDecayAndAveragesTheRest) {
+  TemporaryDirectory directory;
+  const auto law = example_law();
+  const auto runs = write_runs(directory, law);
+  for (const auto kind : {LossKind::training, LossKind::validation}) {
+    const auto curve = read_curve(runs[5], kind);
+    const auto& points = curve.trajectory.points;
+    EXPECT_EQ(points.size(), kind == LossKind::training ? 40U : 22U);  // validated after steps 60, 80 ... 480
+    EXPECT_GT(points.front().tokens, 50 * 4096.0);
+    EXPECT_LE(points.back().tokens, 480 * 4096.0);
+    const auto scale = scale_of(curve.config);
+    EXPECT_EQ(curve.trajectory.scale.parameters, scale.parameters);
+    EXPECT_EQ(curve.trajectory.scale.ratio, scale.ratio);
+    for (const auto& point : points) EXPECT_NEAR(point.loss, law.loss(scale, point.tokens), 0.05);
+    EXPECT_NEAR(curve.trajectory.stable.loss, law.loss(scale, curve.trajectory.stable.tokens), 0.01);
+    EXPECT_NEAR(curve.trajectory.stable.tokens, 0.95 * 480 * 4096, 0.03 * 480 * 4096);
+    ASSERT_TRUE(curve.trajectory.final_loss);
+    EXPECT_NEAR(*curve.trajectory.final_loss, law.loss(scale, 480 * 4096.0) - 0.1, 0.02);
+  }
+}
+
+TEST(Curve, NamesWhatIsMissing) {
+  TemporaryDirectory directory;
+  EXPECT_TRUE(has(message_of<Error>([&] { read_curve(directory / "nowhere", LossKind::training); }), "metrics.jsonl"));
+  write_text(directory / "short/metrics.jsonl", "{\"step\":1,\"tokens\":512,\"loss\":5.0}\n");
+  write_text(directory / "short/config.toml", to_toml(configuration("tiny")));
+  EXPECT_TRUE(has(message_of<Error>([&] { read_curve(directory / "short", LossKind::training); }), "train longer"));
+}
+
+TEST(FitFile, SurvivesWritingAndReadingAndPlansFromIt) {
+  TemporaryDirectory directory;
+  std::vector<RunCurve> curves;
+  for (const auto& run : write_runs(directory, example_law())) curves.push_back(read_curve(run, LossKind::training));
+  const auto fit = fit_curves(curves, {.loss = LossKind::training, .starts = 12, .samples = 6, .seed = 1});
+  EXPECT_EQ(fit.runs, 15);
+  EXPECT_EQ(fit.baseline_runs, 3);
+  EXPECT_GT(fit.quality.r_squared, 0.98);
+  EXPECT_EQ(fit.left_out.size(), 12U);
+  EXPECT_EQ(fit.config.model.token.width, 192);
+  ASSERT_TRUE(fit.decay);
+  const auto path = directory / "fit.json";
+  write_text(path, to_json(fit).dump());
+  const auto again = load_fit(path);
+  EXPECT_EQ(to_json(again).dump(), to_json(fit).dump());
+
+  const PlanRequest request{.flops = 1e15, .ratio = 4.0, .cluster = Cluster{2, 1e12, 8e9, 0.5}};
+  const auto plan = make_plan(again, again.config, again.baseline_config, request);
+  EXPECT_TRUE(plan.needs);
+  EXPECT_EQ(plan.shares.size(), 3U * 9U);
+  EXPECT_EQ(plan.savings.size(), 11U);
+  const auto json = to_json(plan);
+  EXPECT_LE(json["loss_interval"][0].get<double>(), json["loss"].get<double>() + 0.5);
+  const auto written = parse_config(json["config"].get<std::string>(), "plan");
+  EXPECT_NEAR(static_cast<double>(written.train.steps * written.train.tokens_per_step) / plan.best.tokens, 1.0, 0.01);
+  for (const auto& page : {chart_page(plan_page(plan)), chart_page(fit_page(again, curves))}) {
+    EXPECT_TRUE(has(page, "</html>"));
+    EXPECT_FALSE(has(page, "{{"));
+  }
+  EXPECT_TRUE(has(plan_text(plan), "device-hours"));
+  EXPECT_TRUE(has(fit_text(again), "with P and R"));
+
+  // Far beyond what was fitted it says so.
+  EXPECT_TRUE(has(plan_text(make_plan(again, again.config, again.baseline_config, {.flops = 1e21, .ratio = 16.0})),
+                  "lies outside what was fitted"));
+  EXPECT_THROW(make_plan(again, again.config, {}, {.flops = 1e3}), Error);
+  EXPECT_THROW(make_plan(again, again.config, {}, {.flops = 1e15, .ratio = 1.0}), Error);
+}
+
+TEST(FitFile, RefusesOtherFiles) {
+  TemporaryDirectory directory;
+  for (const char* text : {"", "[]", "{\"format\":2}", "{\"format\":1}", "no json"}) {
+    write_text(directory / "fit.json", text);
+    EXPECT_TRUE(has(message_of<Error>([&] { load_fit(directory / "fit.json"); }), "dlcm fit")) << text;
+  }
+}
+
+}  // namespace
+}  // namespace dlcm::test
