@@ -3,10 +3,13 @@
 #include "cli/verbs.h"
 #include "dlcm/analysis/report_samples.h"
 #include "dlcm/io/files.h"
+#include "dlcm/sweep/sweep_page.h"
+#include "dlcm/util/error.h"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -22,7 +25,20 @@ struct ReportOptions {
   std::string output;
 };
 
+void write_sweep_report(const std::string& sweep, const std::string& output) {
+  const RowStore store(sweep);
+  OutputFile file(output);
+  file.append(chart_page(sweep_page(store.rows(), sweep)));
+  file.close();
+  fmt::print(stderr, "{} shows {} rows\n", output, store.rows().size());
+}
+
 void write_report(const ReportOptions& options) {
+  if (std::any_of(options.runs.begin(), options.runs.end(), is_sweep)) {
+    if (options.runs.size() > 1)
+      throw Error("{} is a sweep's output: report it alone, or name its runs", options.runs.front());
+    return write_sweep_report(options.runs.front(), options.output);
+  }
   Report report;
   report.runs = read_runs(options.runs);
   for (const auto& path : options.samples) report.texts.push_back(text_of_file(path));
@@ -47,7 +63,9 @@ void add_report(CLI::App& app, int& /*status*/) {
   const auto options = std::make_shared<ReportOptions>();
   auto* verb = app.add_subcommand(
       "report", "One HTML page about training runs: curves, ratios, segmentations, comparisons; it loads nothing else");
-  verb->add_option("RUN", options->runs, "run directories, as train --output wrote them")->required();
+  verb->add_option("RUN", options->runs,
+                   "run directories, as train --output wrote them; or one output directory of a sweep")
+      ->required();
   verb->add_option("--output", options->output, "the page, an HTML file")->required();
   verb->add_option(
       "--sample", options->samples,

@@ -1,0 +1,316 @@
+#include "dlcm/sweep/sweep.h"
+
+#include "dlcm/data/dataset.h"
+#include "dlcm/io/files.h"
+#include "dlcm/sweep/child_run.h"
+#include "dlcm/util/error.h"
+#include "dlcm/util/progress.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <thread>
+
+namespace dlcm {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kPollInterval = std::chrono::milliseconds(50);
+// How long a run of a former sweep may still take to save and end.
+constexpr auto kPatience = std::chrono::minutes(5);
+constexpr int kTrainingFailed = 1;  // exit status
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+// While it lives, SIGINT and SIGTERM only leave a note.
+class SignalNote {
+ public:
+  SignalNote() {
+    stop_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { stop_signal = signal; };
+    sigaction(SIGINT, &action, &interrupt_);
+    sigaction(SIGTERM, &action, &terminate_);
+  }
+  ~SignalNote() {
+    sigaction(SIGINT, &interrupt_, nullptr);
+    sigaction(SIGTERM, &terminate_, nullptr);
+  }
+  SignalNote(const SignalNote&) = delete;
+  SignalNote& operator=(const SignalNote&) = delete;
+
+ private:
+  struct sigaction interrupt_ {
+  }, terminate_{};
+};
+
+// The step that a run has logged last.
+int64_t logged_step(const std::string& run) {
+  constexpr int64_t kTail = 2048;
+  const auto path = run + "/metrics.jsonl";
+  if (!fs::exists(path)) return 0;
+  const InputFile file(path);
+  const int64_t length = std::min(file.bytes(), kTail);
+  std::string tail(static_cast<size_t>(length), '\0');
+  file.read(file.bytes() - length, tail.data(), length);
+  const auto found = tail.rfind("\"step\":");
+  return found == std::string::npos ? 0 : std::strtoll(tail.c_str() + found + 7, nullptr, 10);
+}
+
+struct Running {
+  size_t point;
+  std::string key, directory;
+  std::unique_ptr<ChildRun> child;
+};
+
+class Sweep {
+ public:
+  explicit Sweep(const SweepRequest& request)
+      : request_(request), spec_(request.spec), lock_(request.output), store_(request.output), begin_(Clock::now()) {
+    const Dataset data(request.data, Split::train);
+    data_hash_ = data.hash();
+    vocabulary_ = data.tokenizer()->vocabulary();
+  }
+
+  SweepResult run();
+
+ private:
+  SweepPoint resolved(SweepPoint point) const;
+  // Trains every point that has no row yet; false where the budget ended or a signal came before all were done.
+  bool train(const std::vector<SweepPoint>& points);
+  void start(size_t index, const SweepPoint& point);
+  void finish(const Running& running, const SweepPoint& point, const ChildEnd& end);
+  void show(const std::vector<SweepPoint>& points);
+  const Row* row_of(const SweepPoint& point) const { return store_.find(run_key(point.config, data_hash_)); }
+  bool is_settled(const SweepPoint& point) const {
+    const auto* row = row_of(point);
+    return row != nullptr &&
+           (!request_.retry_failed || (*row)["status"] == "done" || retried_.contains(row->value("key", "")));
+  }
+  bool may_start() const {
+    const double hours = std::chrono::duration<double>(Clock::now() - begin_).count() / 3600.0;
+    return stop_signal == 0 && started_ < spec_.most_runs && hours < spec_.most_hours;
+  }
+  bool descend(std::vector<SweepPoint>& visited);
+
+  const SweepRequest& request_;
+  const SweepSpec& spec_;
+  RunLock lock_;
+  RowStore store_;
+  Clock::time_point begin_;
+  std::string data_hash_;
+  int64_t vocabulary_ = 0;
+  std::vector<Running> running_;
+  std::set<std::string> retried_;
+  std::optional<ProgressLine> line_;
+  int64_t started_ = 0, trained_ = 0;
+};
+
+SweepPoint Sweep::resolved(SweepPoint point) const {
+  if (point.config.model.vocabulary == 0) point.config.model.vocabulary = vocabulary_;
+  if (point.config.model.vocabulary < vocabulary_) {
+    throw Error(
+        "{}: model.vocabulary = {} is smaller than the {} ids of the data's tokenizer: set it to 0 to take the "
+        "tokenizer's size",
+        spec_.path, point.config.model.vocabulary, vocabulary_);
+  }
+  point.config.train.threads = spec_.threads;
+  return point;
+}
+
+void Sweep::start(size_t index, const SweepPoint& point) {
+  const auto key = run_key(point.config, data_hash_);
+  const auto directory = (fs::path(request_.output) / "runs" / key).string();
+  fs::create_directories(directory);
+  // A run that a killed sweep has left may still be saving.
+  const auto patience = Clock::now() + kPatience;
+  while (true) {
+    try {
+      const RunLock free(directory);
+      break;
+    } catch (const RuntimeFailure&) {
+      throw;
+    } catch (const Error&) {
+      if (Clock::now() > patience || stop_signal != 0) throw;
+      std::this_thread::sleep_for(kPollInterval);
+    }
+  }
+  write_file_synced(directory + "/config.toml", to_toml(point.config));
+  running_.push_back({index, key, directory,
+                      std::make_unique<ChildRun>(
+                          std::vector<std::string>{request_.program, "train", "--config", directory + "/config.toml",
+                                                   "--data", request_.data, "--output", directory, "--resume"},
+                          directory + "/log")});
+  ++started_;
+}
+
+void Sweep::finish(const Running& running, const SweepPoint& point, const ChildEnd& end) {
+  const auto message = end.status == 0 ? std::string() : running.child->last_message();
+  // Losses that are no numbers any more are a result; all else that ends a run early is none.
+  const bool diverged = !end.signal && end.status == kTrainingFailed && message.find("not finite") != std::string::npos;
+  if (end.status != 0 && !diverged) {
+    if (stop_signal != 0) return;
+    throw RuntimeFailure("the run in {} ended early ({}): {}; run the sweep again to go on", running.directory,
+                         end.signal ? fmt::format("signal {}", *end.signal) : fmt::format("status {}", end.status),
+                         message);
+  }
+  store_.put(make_row(point, running.key, data_hash_, "runs/" + running.key, running.directory, message));
+  ++trained_;
+  retried_.insert(running.key);
+  if (spec_.keep_checkpoints) return;
+  for (const auto& entry : fs::directory_iterator(running.directory)) {
+    if (entry.path().filename().string().starts_with("step-")) fs::remove_all(entry.path());
+  }
+}
+
+void Sweep::show(const std::vector<SweepPoint>& points) {
+  int64_t steps = 0, done = 0, total = 0;
+  for (const auto& point : points) {
+    total += point.config.train.steps;
+    if (!is_settled(point)) continue;
+    steps += point.config.train.steps;
+    ++done;
+  }
+  for (const auto& running : running_)
+    steps += std::min(logged_step(running.directory), points[running.point].config.train.steps);
+  if (!line_) {
+    line_.emplace(
+        ProgressLine::Options{.label = "sweep", .total = total, .first_step = steps, .stream = stderr, .clock = {}});
+  }
+  line_->update(steps, {fmt::format("{} of {} runs", done, points.size())});
+}
+
+bool Sweep::train(const std::vector<SweepPoint>& points) {
+  line_.reset();
+  show(points);
+  size_t next = 0;
+  bool stopped = false;
+  while (true) {
+    while (next < points.size() && running_.size() < static_cast<size_t>(spec_.runs_at_once)) {
+      const auto key = run_key(points[next].config, data_hash_);
+      const bool twin =
+          std::any_of(running_.begin(), running_.end(), [&](const Running& other) { return other.key == key; });
+      if (twin || is_settled(points[next])) {
+        ++next;
+        continue;
+      }
+      if (!may_start()) break;
+      start(next, points[next]);
+      ++next;
+    }
+    if (running_.empty()) break;
+    if (stop_signal != 0 && !stopped) {
+      stopped = true;
+      line_->message("stopping: the runs save and end");
+      for (const auto& running : running_) running.child->stop();
+    }
+    std::this_thread::sleep_for(kPollInterval);
+    for (size_t i = 0; i < running_.size();) {
+      const auto end = running_[i].child->poll();
+      if (!end) {
+        ++i;
+        continue;
+      }
+      const auto running = std::move(running_[i]);
+      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+      finish(running, points[running.point], *end);
+    }
+    show(points);
+  }
+  line_->finish();
+  return std::all_of(points.begin(), points.end(), [&](const SweepPoint& point) { return is_settled(point); });
+}
+
+// Coordinate descent: the values of one axis at a time from the best so far, until a round over all axes gains nothing.
+bool Sweep::descend(std::vector<SweepPoint>& visited) {
+  std::vector<size_t> choices(spec_.axes.size(), 0);
+  std::vector<double> factors(spec_.axes.size(), 1.0);
+  const auto objective = [&](const SweepPoint& point) {
+    const auto* row = row_of(point);
+    return row == nullptr ? std::nullopt : number_of(*row, spec_.objective);
+  };
+  const auto visit = [&](const std::vector<SweepPoint>& points) {
+    for (const auto& point : points) {
+      const auto same = [&](const SweepPoint& other) {
+        return run_key(other.config, data_hash_) == run_key(point.config, data_hash_);
+      };
+      if (std::none_of(visited.begin(), visited.end(), same)) visited.push_back(point);
+    }
+    return train(points);
+  };
+  // Where the best so far stands: a factor axis at no value of its own, with its factor in `factors`.
+  auto origin = spec_;
+  for (auto& axis : origin.axes) {
+    if (!axis.multiply.empty()) axis.values.insert(axis.values.begin(), AxisValue{"1", {}, {}, 1.0});
+  }
+  auto best_point = resolved(sweep_point(origin, choices, factors));
+  if (!visit({best_point})) return false;
+  auto best = objective(best_point);
+  for (bool gained = true; gained;) {
+    gained = false;
+    for (size_t axis = 0; axis < origin.axes.size(); ++axis) {
+      std::vector<SweepPoint> candidates;
+      std::vector<size_t> values;
+      for (size_t value = 0; value < origin.axes[axis].values.size(); ++value) {
+        if (value == choices[axis]) continue;
+        auto tried = choices;
+        tried[axis] = value;
+        candidates.push_back(resolved(sweep_point(origin, tried, factors)));
+        values.push_back(value);
+      }
+      if (!visit(candidates)) return false;
+      std::optional<size_t> winner;
+      for (size_t i = 0; i < candidates.size(); ++i) {
+        const auto value = objective(candidates[i]);
+        if (!value || (best && *value >= *best)) continue;
+        best = value;
+        winner = values[i];
+      }
+      if (!winner) continue;
+      gained = true;
+      if (origin.axes[axis].multiply.empty()) {
+        choices[axis] = *winner;
+      } else {
+        factors[axis] *= origin.axes[axis].values[*winner].factor;
+      }
+    }
+  }
+  return true;
+}
+
+SweepResult Sweep::run() {
+  const SignalNote note;
+  SweepResult result;
+  std::vector<SweepPoint> points;
+  if (spec_.method == SweepMethod::grid) {
+    for (auto& point : grid_points(spec_)) points.push_back(resolved(std::move(point)));
+    result.complete = train(points);
+  } else {
+    result.complete = descend(points);
+  }
+  for (const auto& point : points) {
+    const auto* row = row_of(point);
+    if (row == nullptr) continue;
+    result.rows.push_back(*row);
+    const auto value = number_of(*row, spec_.objective);
+    if (value && (!result.best || *value < *number_of(*result.best, spec_.objective))) result.best = *row;
+  }
+  result.trained = trained_;
+  if (stop_signal != 0) result.signal = static_cast<int>(stop_signal);
+  return result;
+}
+
+}  // namespace
+
+SweepResult run_sweep(const SweepRequest& request) {
+  // Every run of a grid must be possible before the first one starts.
+  if (request.spec.method == SweepMethod::grid) grid_points(request.spec);
+  return Sweep(request).run();
+}
+
+}  // namespace dlcm
