@@ -1,0 +1,60 @@
+// dlcm analyze: what a model's concepts are like.
+#include "dlcm/analysis/analyze.h"
+#include "cli/model_options.h"
+#include "cli/verbs.h"
+#include "dlcm/io/files.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <memory>
+
+namespace dlcm::cli {
+namespace {
+
+struct AnalyzeOptions : ModelOptions {
+  AnalysisRequest analysis;
+  std::vector<std::string> texts;
+  std::string output;
+  bool json = false;
+};
+
+void analyze(AnalyzeOptions& options) {
+  options.analysis.model = options.model;
+  options.analysis.threshold = options.request;
+  for (const auto& text : options.texts) options.analysis.texts.push_back(named_text(text));
+  const auto analysis = analyse(options.analysis);
+  std::filesystem::create_directories(options.output);
+  const auto tables = analysis_tables(analysis);
+  for (const auto& [name, table] : tables)
+    write_file_synced(fmt::format("{}/{}.csv", options.output, name), table.csv());
+  write_file_synced(options.output + "/index.html", chart_page(analysis_page(analysis)));
+  fmt::print("{}", options.json ? to_json(analysis).dump() + "\n" : tables.front().second.text());
+  fmt::print(stderr, "dlcm: {}/index.html shows it; the numbers are in {} CSV files beside it\n", options.output,
+             tables.size());
+}
+
+}  // namespace
+
+void add_analyze(CLI::App& app, int& /*status*/) {
+  const auto options = std::make_shared<AnalyzeOptions>();
+  auto* verb = app.add_subcommand(
+      "analyze",
+      "What a model's concepts are like: tokens per concept by content, loss by place in the concept, where "
+      "concepts begin, scores, agreement between models; a page and CSV files");
+  add_model_options(*verb, *options);
+  verb->add_option("--baseline", options->analysis.baseline, "a model whose losses on the same tokens stand beside");
+  verb->add_option("--other", options->analysis.others, "further models with concepts, such as of other ratios");
+  verb->add_option("--text", options->texts, "NAME=FILE: texts of one kind of content, as `dlcm data build` takes them")
+      ->required();
+  verb->add_option("--tokens", options->analysis.most_tokens, "of each text at most, in whole documents")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--output", options->output, "directory of index.html and the CSV files")->required();
+  verb->add_flag("--json", options->json, "print one JSON object");
+  verb->callback([options] { analyze(*options); });
+}
+
+}  // namespace dlcm::cli
