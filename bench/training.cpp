@@ -89,7 +89,7 @@ class Stages {
     const auto head_VD = leaf(model.vocabulary, width);
     list.push_back({"head",
                     [=, this] {
-                      (cross_entropy(h_TD, head_VD, batch_.target_T, 1.0, head_precision()).sum /
+                      (cross_entropy(h_TD, head_VD, batch_.target_T, 1.0, product_precision()).sum /
                        static_cast<double>(batch_.tokens()))
                           .backward();
                     },

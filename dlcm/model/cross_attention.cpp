@@ -1,5 +1,6 @@
 #include "dlcm/model/cross_attention.h"
 
+#include "dlcm/nn/precision.h"
 #include "dlcm/ops/range_attention.h"
 
 namespace dlcm {
@@ -55,7 +56,7 @@ at::Tensor CrossAttentionImpl::forward(const at::Tensor& h_TD, const at::Tensor&
     const auto opened_T = segmentation.start_S.index_select(0, segmentation.place_T);
     input.last_key_bias_T = (at::arange(h_TD.size(0), at::kLong) - opened_T + 1).to(h_TD.scalar_type()).log();
   }
-  return residual(h_TD, range_attention(input), cut);
+  return residual(h_TD, range_attention(input, product_precision()), cut);
 }
 
 at::Tensor CrossAttentionImpl::step(const at::Tensor& h_TD, const at::Tensor& z_SW, const Cut& cut,

@@ -1,5 +1,6 @@
 #include "dlcm/model/parser.h"
 
+#include "dlcm/ops/boundary_scores.h"
 #include "dlcm/ops/uniform.h"
 
 #include <cmath>
@@ -7,27 +8,28 @@
 namespace dlcm {
 namespace {
 
-// [T] int64: row of `previous rows` that precedes each token; row 0 of the table is for document starts.
+// The rows of q and, for each token, the one before it in its sequence; -1 where there is none. Rows that sequences
+// bring from earlier steps stand at the end.
 struct Predecessors {
-  at::Tensor table;       // [T + documents, C]: the rows themselves, then each document's state (zeros where none)
-  at::Tensor index_T;     // which row of the table precedes token t
-  at::Tensor is_first_T;  // bool: nothing precedes it
+  at::Tensor q_RC;
+  at::Tensor row_T;
 };
 
-Predecessors predecessors(const at::Tensor& rows, const Documents& documents, const std::vector<ParserState*>& states) {
+Predecessors predecessors(const at::Tensor& q_TC, const Documents& documents, const std::vector<ParserState*>& states) {
   const int64_t tokens = documents.rows();
-  auto index = at::arange(-1, tokens - 1, at::kLong);
-  auto is_first = at::zeros({tokens}, at::kBool);
-  std::vector<at::Tensor> table{rows};
+  auto row_T = at::arange(-1, tokens - 1, at::kLong);
+  auto* row = row_T.mutable_data_ptr<int64_t>();
+  std::vector<at::Tensor> table{q_TC};
   for (int64_t document = 0; document < documents.size(); ++document) {
     const int64_t first = documents.offsets[document];
     if (first == documents.offsets[document + 1]) continue;
-    const bool continues = !states.empty() && states[document]->previous.defined();
-    index[first] = tokens + static_cast<int64_t>(table.size()) - 1;
-    is_first[first] = !continues;
-    table.push_back(continues ? states[document]->previous.unsqueeze(0) : at::zeros({1, rows.size(1)}, rows.options()));
+    row[first] = -1;
+    if (!states.empty() && states[document]->previous.defined()) {
+      row[first] = tokens + static_cast<int64_t>(table.size()) - 1;
+      table.push_back(states[document]->previous.unsqueeze(0));
+    }
   }
-  return {at::cat(table), index, is_first};
+  return {table.size() > 1 ? at::cat(table) : q_TC, row_T};
 }
 
 int64_t position_of_first(const std::vector<ParserState*>& states, int64_t document) {
@@ -69,10 +71,9 @@ at::Tensor ParserImpl::scores(const at::Tensor& h_TD, const Documents& documents
   const auto scanned_TD = learned ? norm_->forward(h_TD) : h_TD;
   const auto q_TC = learned ? query_->forward(scanned_TD) : h_TD;
   const auto k_TC = learned ? key_->forward(scanned_TD) : h_TD;
-  const auto [table, index_T, is_first_T] = predecessors(q_TC, documents, states);
+  const auto [q_RC, row_T] = predecessors(q_TC, documents, states);
   // p_t = (1 - cos(q_{t-1}, k_t)) / 2
-  const auto cosine_T = at::cosine_similarity(table.index_select(0, index_T), k_TC, -1, 1e-12);
-  const auto p_T = ((1 - cosine_T) / 2).clamp(0.0, 1.0).masked_fill(is_first_T, 1.0);
+  const auto p_T = boundary_scores(q_RC, row_T, k_TC);
   for (size_t document = 0; document < states.size(); ++document) {
     const int64_t last = documents.offsets[document + 1];
     if (last > documents.offsets[document]) states[document]->previous = q_TC[last - 1].detach().clone();
@@ -97,8 +98,9 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
       return place.ne(((position_T - 1).to(at::kDouble) / config_.ratio).floor());
     }
     case BoundaryRule::random: {
-      const auto uniform_T = training ? decision.uniform_T
-                                      : uniform_draws(static_cast<uint64_t>(seed_), DrawUse::random_rule, 0, position_T);
+      const auto uniform_T = training
+                                 ? decision.uniform_T
+                                 : uniform_draws(static_cast<uint64_t>(seed_), DrawUse::random_rule, 0, position_T);
       return uniform_T.lt(1.0 / config_.ratio).logical_or(position_T.eq(0));
     }
     case BoundaryRule::whitespace: {
@@ -109,7 +111,8 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
       for (int64_t document = 0; document < batch.documents.size(); ++document) {
         int64_t length = states.empty() ? 0 : states[document]->segment_length;
         int64_t position = position_of_first(states, document);
-        for (int64_t t = batch.documents.offsets[document]; t < batch.documents.offsets[document + 1]; ++t, ++position) {
+        for (int64_t t = batch.documents.offsets[document]; t < batch.documents.offsets[document + 1];
+             ++t, ++position) {
           boundary[t] = position == 0 || (opens[t] != 0 && length >= config_.min_length);
           length = boundary[t] ? 1 : length + 1;
         }

@@ -19,7 +19,7 @@ class MatrixPrecision {
 };
 
 // The same for the loss (ops/cross_entropy.h).
-HeadPrecision head_precision();
+ProductPrecision product_precision();
 
 // True on CPUs with bfloat16 instructions (AVX512-BF16, AMX). Known from the CPU, not timed: a run that starts again
 // must find the same answer. Elsewhere bfloat16 products are emulated, a hundred times slower than float.

@@ -1,5 +1,6 @@
 #include "dlcm/nn/transformer.h"
 
+#include "dlcm/nn/precision.h"
 #include "dlcm/ops/range_attention.h"
 #include "dlcm/ops/swiglu.h"
 
@@ -25,7 +26,8 @@ at::Tensor SelfAttentionImpl::forward(const at::Tensor& x_TD, const Documents& d
                                       .begin_T = documents.begin_T,
                                       .end_T = documents.end_T,
                                       .key_bias_S = {},
-                                      .last_key_bias_T = {}});
+                                      .last_key_bias_T = {}},
+                                     product_precision());
   return output_->forward(mixed.reshape({x_TD.size(0), config_.width}));
 }
 
@@ -76,8 +78,8 @@ at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& doc
   const auto angles = rotary_angles(documents.position_T, config_.head_size(), rope_theta_, x_TD.scalar_type());
   auto x = x_TD;
   for (auto& layer : layers_) {
-    x = x + layer->attention->forward(layer->attention_norm->forward(x), documents, angles);
-    x = x + layer->feed_forward->forward(layer->feed_forward_norm->forward(x));
+    x = layer->attention->forward(layer->attention_norm->forward(x), documents, angles).add_(x);
+    x = layer->feed_forward->forward(layer->feed_forward_norm->forward(x)).add_(x);
   }
   return x;
 }
@@ -99,8 +101,8 @@ at::Tensor TransformerImpl::step(const at::Tensor& x_TD, const Documents& docume
     auto& layer = layers_[index];
     std::vector<KeyValueCache*> caches;
     for (auto* state : states) caches.push_back(&state->layers[index]);
-    x = x + layer->attention->step(layer->attention_norm->forward(x), documents, angles, caches);
-    x = x + layer->feed_forward->forward(layer->feed_forward_norm->forward(x));
+    x = layer->attention->step(layer->attention_norm->forward(x), documents, angles, caches).add_(x);
+    x = layer->feed_forward->forward(layer->feed_forward_norm->forward(x)).add_(x);
   }
   return x;
 }

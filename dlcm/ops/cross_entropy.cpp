@@ -124,9 +124,9 @@ class ChunkedCrossEntropy : public torch::autograd::Function<ChunkedCrossEntropy
 }  // namespace
 
 CrossEntropy cross_entropy(const at::Tensor& y_TD, const at::Tensor& head_VD, const at::Tensor& target_T,
-                           double logit_scale, HeadPrecision precision) {
+                           double logit_scale, ProductPrecision precision) {
   check(y_TD, head_VD, target_T);
-  const bool bfloat16 = precision == HeadPrecision::bfloat16;
+  const bool bfloat16 = precision == ProductPrecision::bfloat16;
   TORCH_CHECK(!bfloat16 || y_TD.scalar_type() == at::kFloat, "cross_entropy: bfloat16 products are for float tensors");
   // Asked here: inside a Function gradients are always off.
   const bool wants_gradient = at::GradMode::is_enabled() && (y_TD.requires_grad() || head_VD.requires_grad());

@@ -139,6 +139,26 @@ DLCM_INLINE void rotate_row(const T* x, const T* cosine, const T* sine, T* y, in
   }
 }
 
+template <typename T>
+DLCM_INLINE double sum_of_squares_row(const T* x, int64_t size) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < size; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+template <typename T>
+DLCM_INLINE void adamw_row(T* w, const T* gradient, T* m, T* v, int64_t size, const AdamW<T>& factors) {
+  const auto [gradient_scale, kept, beta1, one_minus_beta1, beta2, one_minus_beta2, rate, root_factor, epsilon] = factors;
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) {
+    const T g = gradient[i] * gradient_scale;
+    m[i] = beta1 * m[i] + one_minus_beta1 * g;
+    v[i] = beta2 * v[i] + one_minus_beta2 * g * g;
+    w[i] = kept * w[i] - rate * m[i] / (std::sqrt(v[i]) * root_factor + epsilon);
+  }
+}
+
 }  // namespace
 
 #define DLCM_FOR_FLOAT_AND_DOUBLE(T)                                                                            \
@@ -163,6 +183,10 @@ DLCM_INLINE void rotate_row(const T* x, const T* cosine, const T* sine, T* y, in
   DLCM_PER_INSTRUCTION_SET void swiglu_backward(const T* gate, const T* up, const T* dout, T* dgate, T* dup,    \
                                                 int64_t size) {                                                 \
     swiglu_backward_row(gate, up, dout, dgate, dup, size);                                                      \
+  }                                                                                                             \
+  DLCM_PER_INSTRUCTION_SET double sum_of_squares(const T* x, int64_t size) { return sum_of_squares_row(x, size); } \
+  DLCM_PER_INSTRUCTION_SET void adamw(T* w, const T* g, T* m, T* v, int64_t size, const AdamW<T>& factors) {     \
+    adamw_row(w, g, m, v, size, factors);                                                                       \
   }                                                                                                             \
   DLCM_PER_INSTRUCTION_SET void rotate(const T* x, const T* cosine, const T* sine, T* y, int64_t half) {        \
     rotate_row(x, cosine, sine, y, half);                                                                       \

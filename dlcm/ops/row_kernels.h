@@ -47,4 +47,19 @@ void swiglu_backward(const double* gate, const double* up, const double* dout, d
 void rotate(const float* x, const float* cosine, const float* sine, float* y, int64_t half);
 void rotate(const double* x, const double* cosine, const double* sine, double* y, int64_t half);
 
+// The sum of x^2, added up in double.
+double sum_of_squares(const float* x, int64_t size);
+double sum_of_squares(const double* x, int64_t size);
+
+// One update of AdamW: g = gradient_scale * gradient, m and v the moments,
+// w = kept * w - rate * m / (root_factor * sqrt(v) + epsilon).
+template <typename T>
+struct AdamW {
+  T gradient_scale, kept, beta1, one_minus_beta1, beta2, one_minus_beta2, rate, root_factor, epsilon;
+};
+void adamw(float* parameter, const float* gradient, float* first_moment, float* second_moment, int64_t size,
+           const AdamW<float>& factors);
+void adamw(double* parameter, const double* gradient, double* first_moment, double* second_moment, int64_t size,
+           const AdamW<double>& factors);
+
 }  // namespace dlcm::rows

@@ -80,9 +80,11 @@ std::string dry_run_table(const nlohmann::json& estimate) {
       "tokens             {:.2f} M in {:.0f} steps, {:.2f} passes over the data\n"
       "speed              {:.0f} tokens/s, MFU {:.0f} %, {} ({})\n"
       "time               {:.1f} minutes\n",
-      number("parameters") / 1e6, number("flops_per_token") / 1e6, memory / 1e6, number("tokens") / 1e6, number("steps"),
-      number("epochs"), number("tokens_per_second"), 100 * number("mfu"), estimate.at("precision").get<std::string>(),
-      estimate.at("measured").get<bool>() ? "measured" : "not measured: the model does not fit this machine; MFU 40 % assumed",
+      number("parameters") / 1e6, number("flops_per_token") / 1e6, memory / 1e6, number("tokens") / 1e6,
+      number("steps"), number("epochs"), number("tokens_per_second"), 100 * number("mfu"),
+      estimate.at("precision").get<std::string>(),
+      estimate.at("measured").get<bool>() ? "measured"
+                                          : "not measured: the model does not fit this machine; MFU 40 % assumed",
       number("seconds") / 60);
 }
 

@@ -16,7 +16,8 @@ double matrix_product_peak(at::ScalarType type, int attempts) {
   for (int attempt = 0; attempt < attempts; ++attempt) {
     const auto start = std::chrono::steady_clock::now();
     at::mm_out(product, a, b);
-    best_seconds = std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best_seconds =
+        std::min(best_seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return 2.0 * kSize * kSize * kSize / best_seconds;
 }

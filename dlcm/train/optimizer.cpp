@@ -1,13 +1,10 @@
 #include "dlcm/train/optimizer.h"
 
+#include "dlcm/ops/adamw.h"
 #include "dlcm/util/error.h"
 
-#include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_mul.h>
-#include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_fused_adamw.h>
-
 #include <array>
+#include <cmath>
 
 namespace dlcm {
 
@@ -36,14 +33,13 @@ AdamW::AdamW(LanguageModel& model, const Config& config) : config_(config.optimi
   constexpr std::array kRoles{ParameterRole::token_matrix, ParameterRole::concept_matrix, ParameterRole::embedding,
                               ParameterRole::head, ParameterRole::gain};
   for (const auto role : kRoles) {
-    Group group{group_settings(config, role), {}, {}, {}, {}, {}};
+    Group group{group_settings(config, role), {}, {}, {}, {}};
     for (const auto& entry : model.named_parameters()) {
       if (role_of(entry.key()) != role) continue;
       group.names.push_back(entry.key());
       group.parameters.push_back(entry.value());
       group.first_moments.push_back(at::zeros_like(entry.value()));
       group.second_moments.push_back(at::zeros_like(entry.value()));
-      group.updates.push_back(at::zeros({}, at::kFloat));
     }
     if (!group.names.empty()) groups_.push_back(std::move(group));
   }
@@ -57,21 +53,23 @@ std::vector<at::Tensor> AdamW::gradients() const {
   return gradients;
 }
 
-double AdamW::gradient_norm() const {
-  return at::stack(at::_foreach_norm(gradients())).to(at::kDouble).norm().item<double>();
-}
+double AdamW::gradient_norm() const { return std::sqrt(sum_of_squares(gradients())); }
 
 void AdamW::update(double schedule_factor, double gradient_norm) {
   at::NoGradGuard no_gradient;
-  if (gradient_norm > config_.gradient_clip) at::_foreach_mul_(gradients(), config_.gradient_clip / gradient_norm);
+  ++updates_;
+  const double scale = gradient_norm > config_.gradient_clip ? config_.gradient_clip / gradient_norm : 1.0;
   for (auto& group : groups_) {
     std::vector<at::Tensor> group_gradients;
     for (const auto& parameter : group.parameters) group_gradients.push_back(parameter.grad());
-    at::_foreach_add_(group.updates, 1);
-    at::_fused_adamw_(group.parameters, group_gradients, group.first_moments, group.second_moments,
-                      /*max_exp_avg_sqs=*/{}, group.updates, group.settings.rate * schedule_factor, config_.beta1,
-                      config_.beta2, group.settings.weight_decay, group.settings.epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false);
+    adamw(group.parameters, group_gradients, group.first_moments, group.second_moments,
+          {.rate = group.settings.rate * schedule_factor,
+           .beta1 = config_.beta1,
+           .beta2 = config_.beta2,
+           .epsilon = group.settings.epsilon,
+           .weight_decay = group.settings.weight_decay,
+           .update = updates_,
+           .gradient_scale = scale});
   }
 }
 
@@ -81,27 +79,30 @@ SafeTensors AdamW::state() const {
     for (size_t i = 0; i < group.names.size(); ++i) {
       state.tensors[group.names[i] + ".first_moment"] = group.first_moments[i];
       state.tensors[group.names[i] + ".second_moment"] = group.second_moments[i];
-      state.tensors[group.names[i] + ".updates"] = group.updates[i];
     }
   }
+  state.tensors["updates"] = at::tensor({updates_}, at::kLong);
   return state;
 }
 
 void AdamW::load(const SafeTensors& state) {
   at::NoGradGuard no_gradient;
+  const auto find = [&](const std::string& name, at::IntArrayRef sizes) {
+    const auto found = state.tensors.find(name);
+    if (found == state.tensors.end() || found->second.sizes() != sizes) {
+      throw Error(
+          "the optimiser state has no {} of the model's shape: it belongs to another model; resume with the "
+          "configuration it was saved with",
+          name);
+    }
+    return found->second;
+  };
+  updates_ = find("updates", {1}).item<int64_t>();
   for (auto& group : groups_) {
     for (size_t i = 0; i < group.names.size(); ++i) {
-      for (auto [suffix, target] : {std::pair{".first_moment", &group.first_moments[i]},
-                                    std::pair{".second_moment", &group.second_moments[i]},
-                                    std::pair{".updates", &group.updates[i]}}) {
-        const auto found = state.tensors.find(group.names[i] + suffix);
-        if (found == state.tensors.end() || found->second.sizes() != target->sizes()) {
-          throw Error("the optimiser state has no {}{} of the model's shape: it belongs to another model; resume with "
-                      "the configuration it was saved with",
-                      group.names[i], suffix);
-        }
-        target->copy_(found->second);
-      }
+      auto &first = group.first_moments[i], &second = group.second_moments[i];
+      first.copy_(find(group.names[i] + ".first_moment", first.sizes()));
+      second.copy_(find(group.names[i] + ".second_moment", second.sizes()));
     }
   }
 }

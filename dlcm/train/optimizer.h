@@ -32,7 +32,7 @@ class AdamW {
   // One update with gradients scaled down to `gradient_clip` where their norm is above it.
   void update(double schedule_factor, double gradient_norm);
 
-  // Moments and update count by parameter name.
+  // Moments by parameter name, and the update count.
   SafeTensors state() const;
   // Throws Error where a moment is missing or has another shape.
   void load(const SafeTensors& state);
@@ -41,10 +41,11 @@ class AdamW {
   struct Group {
     GroupSettings settings;
     std::vector<std::string> names;
-    std::vector<at::Tensor> parameters, first_moments, second_moments, updates;
+    std::vector<at::Tensor> parameters, first_moments, second_moments;
   };
   OptimizerConfig config_;
   std::vector<Group> groups_;
+  int64_t updates_ = 0;
 };
 
 }  // namespace dlcm

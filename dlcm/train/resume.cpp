@@ -11,8 +11,9 @@ namespace {
 bool starts_with(const std::string& key, std::string_view prefix) { return key.rfind(prefix, 0) == 0; }
 
 bool always_free(const std::string& key, const Config& stored) {
-  return starts_with(key, "eval.") || starts_with(key, "checkpoint.") || key == "train.threads" || key == "train.workers" ||
-         key == "train.log_every_steps" || (key == "parser.threshold" && stored.parser.calibrate);
+  return starts_with(key, "eval.") || starts_with(key, "checkpoint.") || key == "train.threads" ||
+         key == "train.workers" || key == "train.log_every_steps" ||
+         (key == "parser.threshold" && stored.parser.calibrate);
 }
 
 bool free_before_decay(const std::string& key) {
@@ -36,14 +37,16 @@ void check_resume(const Config& stored, const Config& asked, int64_t step) {
     }
   }
   if (!refused.empty()) {
-    throw Error("--resume goes on with the run's own configuration, but these keys changed: {}; undo them, or start a "
-                "new run with --from",
-                refused);
+    throw Error(
+        "--resume goes on with the run's own configuration, but these keys changed: {}; undo them, or start a "
+        "new run with --from",
+        refused);
   }
   if (!decayed.empty()) {
-    throw Error("--resume cannot change {}: at step {} the learning rate's decay has begun in the old or the new "
-                "schedule; start a new run with --from an earlier checkpoint",
-                decayed, step);
+    throw Error(
+        "--resume cannot change {}: at step {} the learning rate's decay has begun in the old or the new "
+        "schedule; start a new run with --from an earlier checkpoint",
+        decayed, step);
   }
 }
 

@@ -31,17 +31,18 @@ int64_t number_of_workers(const Config& config) {
   const auto& train = config.train;
   if (train.workers > 0) return train.workers;
   const int64_t gradients = std::max<int64_t>(1, training_memory(count_parameters(config)).gradients_bytes);
-  return std::max<int64_t>(1, std::min({static_cast<int64_t>(at::get_num_threads()),
-                                        train.micro_batch_tokens / train.context,
-                                        machine_memory_bytes() / 8 / gradients}));
+  return std::max<int64_t>(
+      1, std::min({static_cast<int64_t>(at::get_num_threads()), train.micro_batch_tokens / train.context,
+                   machine_memory_bytes() / 8 / gradients}));
 }
 
 Config resolve_config(Config config, const Tokenizer& tokenizer) {
   if (config.model.vocabulary == 0) config.model.vocabulary = tokenizer.vocabulary();
   if (config.model.vocabulary < tokenizer.vocabulary()) {
-    throw Error("model.vocabulary = {} is smaller than the {} ids of the data's tokenizer: raise it, or set it to 0 to "
-                "take the tokenizer's size",
-                config.model.vocabulary, tokenizer.vocabulary());
+    throw Error(
+        "model.vocabulary = {} is smaller than the {} ids of the data's tokenizer: raise it, or set it to 0 to "
+        "take the tokenizer's size",
+        config.model.vocabulary, tokenizer.vocabulary());
   }
   set_threads(config);
   if (config.train.precision == Precision::automatic) {
@@ -58,7 +59,8 @@ void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer) {
   }
 }
 
-StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step, const Communicator& communicator) {
+StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step,
+                   const Communicator& communicator) {
   const auto& train = config.train;
   const int64_t first = step * train.tokens_per_step;
   const int64_t num_micro_batches = train.tokens_per_step / train.micro_batch_tokens;

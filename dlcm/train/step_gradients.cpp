@@ -164,7 +164,8 @@ StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& 
     auto parts = parts_of(micro_batches[i], forced.empty() ? at::Tensor() : forced[i], workers);
     for_each(parts, workers, [&](Part& part) {
       part.output = model.forward(part.batch, decision_of(config, part.batch, step, part.forced_T));
-      part.entropy = cross_entropy(part.output.y_TD, model.head(), part.batch.target_T, model.logit_scale(), head_precision());
+      part.entropy =
+          cross_entropy(part.output.y_TD, model.head(), part.batch.target_T, model.logit_scale(), product_precision());
       if (has_concepts) part.boundaries = part.output.cut->boundary_T.sum().item<double>();
     });
     double batch_boundaries = 0.0;

@@ -52,16 +52,17 @@ class SignalNote {
   SignalNote& operator=(const SignalNote&) = delete;
 
  private:
-  struct sigaction previous_interrupt_ {}, previous_terminate_ {};
+  struct sigaction previous_interrupt_ {
+  }, previous_terminate_{};
 };
 
 // What changes while training, besides weights and moments; trainer.json holds it.
 struct Progress {
   int64_t step = 0;
-  double seconds = 0.0;          // of all sessions of the run
+  double seconds = 0.0;            // of all sessions of the run
   double running_threshold = 0.5;  // running estimate of the (1 - 1/R) quantile of p
   int64_t calibrations = 0;        // steps that have moved it
-  int64_t skipped_steps = 0;     // in all
+  int64_t skipped_steps = 0;       // in all
   int64_t skipped_in_a_row = 0;
   std::vector<double> boundary_quantiles;  // of p in the last validation: 0 %, 1 %, ... 100 %
 };
@@ -90,9 +91,10 @@ Progress progress_from(const Checkpoint& checkpoint) {
             .skipped_in_a_row = trainer.at("skipped_in_a_row").get<int64_t>(),
             .boundary_quantiles = trainer.at("boundary_quantiles").get<std::vector<double>>()};
   } catch (const nlohmann::json::exception& error) {
-    throw Error("the checkpoint of step {} lacks what a training needs to go on ({}): another version of dlcm wrote it; "
-                "resume with that version, or start a new run",
-                checkpoint.step, error.what());
+    throw Error(
+        "the checkpoint of step {} lacks what a training needs to go on ({}): another version of dlcm wrote it; "
+        "resume with that version, or start a new run",
+        checkpoint.step, error.what());
   }
 }
 
@@ -106,7 +108,8 @@ class Run {
       : data_(request.data, Split::train),
         config_(resolve_config(request.config, *data_.tokenizer())),
         output_(request.output) {
-    // Where the directory is there, who else trains in it is the first question; else nothing is made before all is well.
+    // Where the directory is there, who else trains in it is the first question; else nothing is made before all is
+    // well.
     if (std::filesystem::exists(output_)) lock_.emplace(output_);
     prepare_start(request);
     validation_ = validation_batches(Dataset(request.data, Split::valid), config_.train.context,
@@ -156,7 +159,8 @@ class Run {
 // Decides where the run starts and refuses what cannot be, before anything is written.
 void Run::prepare_start(const TrainingRequest& request) {
   const bool has_checkpoint = std::filesystem::exists(output_) && !complete_checkpoints(output_).empty();
-  if (request.resume && request.from) throw Error("--resume and --from exclude each other: one continues a run, the other starts one");
+  if (request.resume && request.from)
+    throw Error("--resume and --from exclude each other: one continues a run, the other starts one");
   if (has_checkpoint && !request.resume) {
     throw Error("{} already holds a training: add --resume to go on with it, or choose another --output", output_);
   }
@@ -165,9 +169,10 @@ void Run::prepare_start(const TrainingRequest& request) {
   if (!origin_) return;
   const auto stored = parse_config(origin_->config_toml, "the checkpoint's config.toml");
   if (origin_->tokenizer != data_.tokenizer()->serialized()) {
-    throw Error("the data in {} were made with another tokenizer than the checkpoint's: build them with the tokenizer "
-                "file inside the checkpoint",
-                request.data);
+    throw Error(
+        "the data in {} were made with another tokenizer than the checkpoint's: build them with the tokenizer "
+        "file inside the checkpoint",
+        request.data);
   }
   progress_ = progress_from(*origin_);
   if (request.config.train.precision == Precision::automatic) config_.train.precision = stored.train.precision;
@@ -175,16 +180,18 @@ void Run::prepare_start(const TrainingRequest& request) {
   fresh_data_ = origin_->trainer.value("data_hash", "") != data_.hash();
   if (request.resume) {
     if (fresh_data_) {
-      throw Error("the data in {} are not those that {} was trained on: give the same directory, or start a new run with "
-                  "--from",
-                  request.data, output_);
+      throw Error(
+          "the data in {} are not those that {} was trained on: give the same directory, or start a new run with "
+          "--from",
+          request.data, output_);
     }
     check_resume(stored, config_, progress_.step);
   } else if (fresh_data_) {
     progress_ = {.boundary_quantiles = progress_.boundary_quantiles};
   }
   if (progress_.step > config_.train.steps) {
-    throw Error("the checkpoint is at step {}, past train.steps = {}: raise train.steps", progress_.step, config_.train.steps);
+    throw Error("the checkpoint is at step {}, past train.steps = {}: raise train.steps", progress_.step,
+                config_.train.steps);
   }
 }
 
@@ -330,7 +337,8 @@ TrainingResult Run::run() {
   const double run_flops = kTrainingFlopsPerForward * expected_flops_per_token(config_).total() *
                            static_cast<double>(config_.train.tokens_per_step * config_.train.steps);
   peak_ = matrix_product_peak(bfloat16 ? at::kBFloat16 : at::kFloat, /*attempts=*/run_flops > 1e13 ? 3 : 1);
-  line_.emplace(ProgressLine::Options{.label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
+  line_.emplace(ProgressLine::Options{
+      .label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
   start_ = Clock::now();
   const auto every = [&](int64_t steps) { return steps > 0 && progress_.step % steps == 0; };
   while (progress_.step < config_.train.steps && stop_signal == 0) {

@@ -1,5 +1,7 @@
 // The ops that work row by row or in one sweep: norm, gate, rotation, means, moving average, cross-entropy. Each
 // against its reference and against finite differences, and at its edges.
+#include "dlcm/ops/adamw.h"
+#include "dlcm/ops/boundary_scores.h"
 #include "dlcm/ops/cross_entropy.h"
 #include "dlcm/ops/moving_average.h"
 #include "dlcm/ops/rms_norm.h"
@@ -8,6 +10,7 @@
 #include "dlcm/ops/swiglu.h"
 #include "tests/support/gradients.h"
 
+#include <ATen/ops/_fused_adamw.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -197,6 +200,113 @@ TEST(Rotary, WrongShapesThrow) {
   EXPECT_THROW(rotary(at::randn({4, 18}), 2, 1, angles), c10::Error);
 }
 
+// ---- Boundary scores
+
+Pair boundary_score_pairs(const at::Tensor& row) {
+  return {[=](const Tensors& x) { return boundary_scores(x[0], row, x[1]); },
+          [=](const Tensors& x) { return boundary_scores_reference(x[0], row, x[1]); }};
+}
+
+TEST(BoundaryScores, EqualReference) {
+  at::manual_seed(15);
+  for (const auto type : kTypes) {
+    expect_equal(boundary_score_pairs(tensor_of({-1, 0, 1, 5, 3})), {at::randn({6, 7}, type), at::randn({5, 7}, type)});
+    expect_equal(boundary_score_pairs(tensor_of({-1})), {at::randn({1, 3}, type), at::randn({1, 3}, type)});
+    expect_equal(boundary_score_pairs(tensor_of({})), {at::randn({0, 3}, type), at::randn({0, 3}, type)});
+    const auto row = at::arange(-1, 499, at::kLong);
+    expect_equal(boundary_score_pairs(row), {at::randn({500, 33}, type), test::with_gaps(at::randn({500, 33}, type))});
+  }
+}
+
+TEST(BoundaryScores, GradientsAreFiniteDifferences) {
+  test::expect_finite_differences(boundary_score_pairs(tensor_of({-1, 2, 0})).fast,
+                                  {at::randn({4, 5}, at::kDouble), at::randn({3, 5}, at::kDouble)});
+}
+
+TEST(BoundaryScores, SameBitsOnOneThreadAndOnTwo) {
+  test::expect_independent_of_threads(boundary_score_pairs(at::arange(-1, 599, at::kLong)).fast,
+                                      {at::randn({600, 19}), at::randn({600, 19})});
+}
+
+TEST(BoundaryScores, AreNoughtAlongHalfAcrossAndOneAgainst) {
+  const auto q = at::tensor({3.0, 0.0, 3.0, 0.0, 3.0, 0.0, 0.0, 0.0}).view({4, 2});
+  const auto k = at::tensor({5.0, 0.0, 0.0, 0.1, -2.0, 0.0, 1.0, 1.0, 7.0, 7.0}).view({5, 2});
+  const auto p = boundary_scores(q, tensor_of({0, 1, 2, 3, -1}), k);
+  EXPECT_TRUE(at::equal(p, at::tensor({0.0, 0.5, 1.0, 0.5, 1.0})));
+}
+
+TEST(BoundaryScores, RowsOfZerosGetNoGradient) {
+  const auto result =
+      test::value_and_gradients(boundary_score_pairs(tensor_of({0, 1})).fast, {at::zeros({2, 3}), at::randn({2, 3})});
+  EXPECT_TRUE(at::equal(result.gradients[0], at::zeros({2, 3})));
+}
+
+TEST(BoundaryScores, WrongRowsThrow) {
+  EXPECT_THROW(boundary_scores(at::randn({2, 3}), tensor_of({0, 2}), at::randn({2, 3})), c10::Error);
+  EXPECT_THROW(boundary_scores(at::randn({2, 3}), tensor_of({0, -2}), at::randn({2, 3})), c10::Error);
+  EXPECT_THROW(boundary_scores(at::randn({2, 3}), tensor_of({0, 0}), at::randn({2, 3})), c10::Error);
+  EXPECT_THROW(boundary_scores(at::randn({2, 3}), tensor_of({0}), at::randn({2, 3})), c10::Error);
+  EXPECT_THROW(boundary_scores(at::randn({2, 4}), tensor_of({0, 1}), at::randn({2, 3})), c10::Error);
+}
+
+// ---- AdamW
+
+TEST(AdamWSweep, EqualsLibTorchsFusedUpdate) {
+  at::manual_seed(16);
+  const Tensors parameters{at::randn({300, 257}), at::randn({3})}, gradients{at::randn({300, 257}), at::randn({3})};
+  const auto copy = [](const Tensors& tensors) {
+    Tensors copies;
+    for (const auto& tensor : tensors) copies.push_back(tensor.clone());
+    return copies;
+  };
+  auto ours = copy(parameters), theirs = copy(parameters);
+  Tensors first{at::zeros({300, 257}), at::zeros({3})}, second = copy(first), their_first = copy(first),
+                                                        their_second = copy(first),
+                                                        updates{at::zeros({}), at::zeros({})};
+  for (int64_t update = 1; update <= 4; ++update) {
+    adamw(ours, gradients, first, second,
+          {.rate = 0.01,
+           .beta1 = 0.9,
+           .beta2 = 0.95,
+           .epsilon = 1e-8,
+           .weight_decay = 0.1,
+           .update = update,
+           .gradient_scale = 0.5});
+    auto scaled = copy(gradients);
+    for (auto& gradient : scaled) gradient *= 0.5;
+    for (auto& count : updates) count += 1;
+    at::_fused_adamw_(theirs, scaled, their_first, their_second, {}, updates, 0.01, 0.9, 0.95, 0.1, 1e-8, false, false);
+  }
+  for (size_t i = 0; i < ours.size(); ++i) {
+    EXPECT_LE(test::distance(ours[i], theirs[i]), 1e-6);
+    EXPECT_LE(test::distance(first[i], their_first[i]), 1e-6);
+    EXPECT_LE(test::distance(second[i], their_second[i]), 1e-6);
+  }
+}
+
+TEST(AdamWSweep, SumOfSquaresIsTheSameOnAnyNumberOfThreads) {
+  at::manual_seed(17);
+  const Tensors tensors{at::randn({100'001}), at::randn({7, 5}), at::zeros({0})};
+  const auto sum = [&](int threads) {
+    const test::Threads set{threads};
+    return sum_of_squares(tensors);
+  };
+  const double expected = tensors[0].to(at::kDouble).square().sum().item<double>() +
+                          tensors[1].to(at::kDouble).square().sum().item<double>();
+  EXPECT_NEAR(sum(1), expected, 1e-9 * expected);
+  EXPECT_EQ(sum(1), sum(2));
+  EXPECT_EQ(sum_of_squares({}), 0.0);
+  EXPECT_FALSE(std::isfinite(sum_of_squares({at::tensor({1.0, std::nan("")})})));
+}
+
+TEST(AdamWSweep, WrongShapesThrow) {
+  const AdamWStep step{0.1, 0.9, 0.95, 1e-8, 0.0, 1, 1.0};
+  const auto x = at::ones({2, 3});
+  EXPECT_THROW(adamw({x}, {at::ones({3, 2})}, {x}, {x}, step), c10::Error);
+  EXPECT_THROW(adamw({x}, {}, {x}, {x}, step), c10::Error);
+  EXPECT_THROW(adamw({x}, {x}, {at::ones({3, 2}).t()}, {x}, step), c10::Error);
+}
+
 // ---- Segment means
 
 TEST(SegmentMean, EqualsReference) {
@@ -328,7 +438,7 @@ TEST(CrossEntropy, InBFloat16IsCloseToTheReference) {
       const auto y = at::randn({tokens, 6}).to(at::kBFloat16).to(at::kFloat);
       const auto head = at::randn({70, 6}).to(at::kBFloat16).to(at::kFloat);
       const auto low = [&](const Tensors& x) {
-        return cross_entropy(x[0], x[1], target, scale, HeadPrecision::bfloat16).sum / static_cast<double>(tokens);
+        return cross_entropy(x[0], x[1], target, scale, ProductPrecision::bfloat16).sum / static_cast<double>(tokens);
       };
       const auto exact = [&](const Tensors& x) {
         return cross_entropy_reference(x[0], x[1], target, scale).sum / static_cast<double>(tokens);
@@ -343,7 +453,7 @@ TEST(CrossEntropy, InBFloat16IsCloseToTheReference) {
     }
   }
   EXPECT_THROW(cross_entropy(at::randn({2, 3}, at::kDouble), at::randn({4, 3}, at::kDouble), tensor_of({1, 2}), 1.0,
-                             HeadPrecision::bfloat16),
+                             ProductPrecision::bfloat16),
                c10::Error);
 }
 
