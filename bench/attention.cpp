@@ -2,6 +2,7 @@
 
 #include "bench/timing.h"
 #include "dlcm/ops/range_attention.h"
+#include "dlcm/ops/replicated_attention.h"
 #include "dlcm/train/machine_peak.h"
 
 #include <ATen/ATen.h>
@@ -58,14 +59,16 @@ at::Tensor by_range_attention(const Problem& problem) {
                           .last_key_bias_T = {}});
 }
 
-// The paper's method: K and V of a place stand at every token of the segment that opened it.
+// The paper's method.
 at::Tensor by_replication(const Problem& problem) {
-  const auto place_T = problem.ranges.end_T - 1;
-  const bool causal = problem.ranges.keys == problem.ranges.end_T.size(0);
-  const auto k = causal ? problem.k_SGH : problem.k_SGH.index_select(0, place_T);
-  const auto v = causal ? problem.v_SGH : problem.v_SGH.index_select(0, place_T);
-  return at::scaled_dot_product_attention(heads_first(problem.q_TNH), heads_first(k), heads_first(v), {}, 0.0,
-                                          /*is_causal=*/true, std::nullopt, /*enable_gqa=*/true)
+  return replicated_attention(problem.q_TNH, problem.k_SGH, problem.v_SGH, problem.ranges.end_T - 1,
+                              {0, problem.q_TNH.size(0)});
+}
+
+at::Tensor by_flash(const Problem& problem) {
+  return at::scaled_dot_product_attention(heads_first(problem.q_TNH), heads_first(problem.k_SGH),
+                                          heads_first(problem.v_SGH), {}, 0.0, /*is_causal=*/true, std::nullopt,
+                                          /*enable_gqa=*/true)
       .squeeze(0)
       .transpose(0, 1);
 }
@@ -103,11 +106,12 @@ std::vector<nlohmann::json> bench_attention(const AttentionBench& bench) {
       const bool causal = ranges.name == "causal";
       std::vector<Method> methods{{"range attention", by_range_attention}};
       if (!bench.alone) {
-        methods.push_back({causal ? "LibTorch flash" : "replication + LibTorch flash", by_replication});
+        methods.push_back(causal ? Method{"LibTorch flash", by_flash}
+                                 : Method{"replication + LibTorch flash", by_replication});
         const bool has_mask = !causal && tokens * ranges.keys <= bench.largest_mask;
         if (has_mask) methods.push_back({"LibTorch masked", by_mask});
       }
-      for (const bool backward : {false, true}) {
+      for (const bool backward : bench.alone ? std::vector{false} : std::vector{false, true}) {
         fmt::print(stderr, "{} tokens, {}, {}\n", tokens, ranges.name, backward ? "forward and backward" : "forward");
         for (auto* input : {&problem.q_TNH, &problem.k_SGH, &problem.v_SGH}) input->requires_grad_(backward);
         std::vector<std::function<void()>> runs;

@@ -18,7 +18,7 @@ struct AttentionBench {
   int repeats = 5;
   // A T x S mask of more elements than this is left out.
   int64_t largest_mask = int64_t{1} << 26;
-  bool alone = false;  // range attention without its peers
+  bool alone = false;  // range attention forward, without its peers
 };
 
 // One object a line of the table: "ranges" ("every 6", "R = 4" or "causal"), "tokens", "keys", "method", "pass"

@@ -79,8 +79,8 @@ class Stages {
       list.push_back({"backbone", stack(model.concepts.stack(), c_SW, segmentation.places), flops.backbone});
       auto cross_attention = seeded(CrossAttention(config_));
       const Cut cut{at::rand({tokens}), decision_.forced_T};
-      list.push_back({"cross-attention", forward_and_backward([=]() mutable {
-                        return cross_attention->forward(h_TD, c_SW, segmentation, cut);
+      list.push_back({"cross-attention", forward_and_backward([=, this]() mutable {
+                        return cross_attention->forward(h_TD, c_SW, segmentation, cut, batch_.documents);
                       }),
                       flops.cross_attention});
     }
@@ -105,7 +105,8 @@ class Stages {
     return module;
   }
   std::function<void()> stack(const StackConfig& stack_config, const at::Tensor& x, const Documents& documents) const {
-    auto transformer = seeded(Transformer(stack_config, config_.model.rope_theta, config_.model.norm_epsilon));
+    auto transformer = seeded(Transformer(stack_config, config_.model.rope_theta, config_.model.norm_epsilon,
+                                          config_.train.activation_checkpointing));
     auto norm = seeded(RmsNorm(stack_config.width, config_.model.norm_epsilon));
     return forward_and_backward([=]() mutable { return norm->forward(transformer->forward(x, documents)); });
   }
@@ -152,9 +153,7 @@ std::vector<nlohmann::json> bench_training(const Config& config, const std::stri
                                 flops.total()}};
   const Stages stages(config, batch, boundary_T);
   for (auto& component : stages.components(flops)) parts.push_back(std::move(component));
-  parts.push_back({"optimiser",
-                   update,
-                   0.0});
+  parts.push_back({"optimiser", update, 0.0});
   if (has_concepts) {
     parts.push_back({"first pass",
                      [&] {

@@ -55,7 +55,7 @@ void add_attention(CLI::App& bench) {
   subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  subject->add_flag("--alone", arguments->alone, "range attention without its peers");
+  subject->add_flag("--alone", arguments->alone, "range attention forward, without its peers");
   subject->callback([common, arguments] {
     if (arguments->heads % arguments->kv_heads != 0) {
       throw Error("expected --kv-heads that divides --heads, found {} and {}", arguments->kv_heads, arguments->heads);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """PyTorch's FlexAttention, compiled, as a peer for `dlcm bench attention` (forward only: it has no backward on CPUs).
 
-Both programs take the same shapes, a place every 6 tokens and causal attention; their rounds take turns, and medians
-count.
+Both programs take the same shapes: a place every 6 tokens, one in 4 at random, and causal attention. Their rounds take
+turns, and medians count.
 
     bench/peers/flex_attention.py --dlcm build/release/dlcm [--tokens 2048 4096 ...] [--threads N]
 
@@ -34,11 +34,13 @@ def main():
 
     for tokens in arguments.tokens:
         cases = {}
-        for name, every in (("every 6", 6), ("causal", 1)):
-            places = (tokens + every - 1) // every
+        for name, opens in (("every 6", torch.arange(tokens) % 6 == 0), ("R = 4", torch.rand(tokens) < 1 / 4),
+                            ("causal", torch.ones(tokens, dtype=torch.bool))):
+            opens[0] = True
+            place, places = opens.cumsum(0) - 1, int(opens.sum())
             shape = lambda rows: (1, arguments.heads, rows, arguments.head_size)
             query, key, value = torch.randn(shape(tokens)), torch.randn(shape(places)), torch.randn(shape(places))
-            mask = create_block_mask(lambda b, h, q, k, every=every: k <= q // every, None, None, tokens, places, device="cpu")
+            mask = create_block_mask(lambda b, h, q, k, place=place: k <= place[q], None, None, tokens, places, device="cpu")
             cases[name] = lambda query=query, key=key, value=value, mask=mask: compiled(query, key, value, block_mask=mask)
         theirs, ours = {name: [] for name in cases}, {name: [] for name in cases}
         with torch.no_grad():

@@ -23,8 +23,8 @@ enum class BoundaryDecision { sample, threshold };
 // What reaches p besides the ratio loss (SPEC section 1, "Gradient into p").
 enum class ParserGradient { decoupled, smoothing, straight_through };
 enum class SmoothingKind { identity, moving_average };
-// The two exact readings of the paper's cross-attention (SPEC section 1).
-enum class CrossAttentionReading { plain, replicated };
+// The two exact readings of the paper's cross-attention (SPEC section 1), and the second by the paper's method.
+enum class CrossAttentionReading { plain, replicated, replication };
 enum class Precision { automatic, fp32, bf16 };
 
 // The names of an enum's values, in the order of their declaration.
@@ -56,7 +56,7 @@ struct EnumNames<SmoothingKind> {
 };
 template <>
 struct EnumNames<CrossAttentionReading> {
-  static constexpr std::array<std::string_view, 2> value{"plain", "replicated"};
+  static constexpr std::array<std::string_view, 3> value{"plain", "replicated", "replication"};
 };
 template <>
 struct EnumNames<Precision> {
@@ -136,7 +136,7 @@ struct ModelConfig {
     visit("rope_theta", self.rope_theta, "base of the rotary position embedding");
     visit("norm_epsilon", self.norm_epsilon, "epsilon of every RMSNorm");
     visit("init_std", self.init_std, "standard deviation of the initial weights at the base widths");
-    visit("cross_attention", self.cross_attention, "plain: each visible place counts once; replicated: once per token");
+    visit("cross_attention", self.cross_attention, "plain: each visible place counts once; replicated: once per token; replication: the same by repeated keys, slower");
     visit("token", self.token, "the token stacks E and D, or the whole baseline");
     visit("concept", self.concepts, "the concept backbone M; not read for llama");
   }
@@ -191,6 +191,7 @@ struct TrainConfig {
   int64_t threads = 0;
   int64_t workers = 0;
   Precision precision = Precision::automatic;
+  bool activation_checkpointing = false;
   int64_t log_every_steps = 1;
 
   template <typename Self, typename Visit>
@@ -205,6 +206,8 @@ struct TrainConfig {
     visit("workers", self.workers,
           "threads that share a micro-batch's windows, each with gradients of its own; 0: as many as memory allows");
     visit("precision", self.precision, "of matrix products; auto is bf16 on CPUs with bfloat16 instructions, else fp32");
+    visit("activation_checkpointing", self.activation_checkpointing,
+          "compute each layer again in the backward pass instead of keeping its activations");
     visit("log_every_steps", self.log_every_steps, "steps between two lines of metrics.jsonl");
   }
 };

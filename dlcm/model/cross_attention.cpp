@@ -2,6 +2,7 @@
 
 #include "dlcm/nn/precision.h"
 #include "dlcm/ops/range_attention.h"
+#include "dlcm/ops/replicated_attention.h"
 
 namespace dlcm {
 
@@ -42,15 +43,20 @@ at::Tensor CrossAttentionImpl::residual(const at::Tensor& h_TD, const at::Tensor
 }
 
 at::Tensor CrossAttentionImpl::forward(const at::Tensor& h_TD, const at::Tensor& z_SW, const Segmentation& segmentation,
-                                       const Cut& cut) {
-  RangeAttentionInput input{.q_TNH = queries(h_TD),
-                            .k_SGH = keys(z_SW),
-                            .v_SGH = values(z_SW),
+                                       const Cut& cut, const Documents& documents) {
+  const auto q_TNH = queries(h_TD), k_SGH = keys(z_SW), v_SGH = values(z_SW);
+  if (reading_ == CrossAttentionReading::replication) {
+    const auto mixed = replicated_attention(q_TNH, k_SGH, v_SGH, segmentation.place_T, documents.offsets);
+    return residual(h_TD, mixed, cut);
+  }
+  RangeAttentionInput input{.q_TNH = q_TNH,
+                            .k_SGH = k_SGH,
+                            .v_SGH = v_SGH,
                             .begin_T = segmentation.visible_begin_T,
                             .end_T = segmentation.visible_end_T,
                             .key_bias_S = {},
                             .last_key_bias_T = {}};
-  if (reading_ == CrossAttentionReading::replicated) {
+  if (reading_ != CrossAttentionReading::plain) {
     // Place k stands at each of its n_k tokens: all n_k of an earlier place, t - s_k + 1 of the open one.
     input.key_bias_S = segmentation.length_S.to(h_TD.scalar_type()).log();
     const auto opened_T = segmentation.start_S.index_select(0, segmentation.place_T);
@@ -82,7 +88,8 @@ at::Tensor CrossAttentionImpl::step(const at::Tensor& h_TD, const at::Tensor& z_
       open_log_length[i] = std::log(static_cast<double>(++state.open_length));
       end[i] = state.places.size() + place - first_place;
     }
-    state.places.append(k_SGH.narrow(0, first_place, place - first_place), v_SGH.narrow(0, first_place, place - first_place));
+    state.places.append(k_SGH.narrow(0, first_place, place - first_place),
+                        v_SGH.narrow(0, first_place, place - first_place));
     RangeAttentionInput input{.q_TNH = q_TNH.narrow(0, first, count),
                               .k_SGH = state.places.keys(),
                               .v_SGH = state.places.values(),
@@ -90,7 +97,7 @@ at::Tensor CrossAttentionImpl::step(const at::Tensor& h_TD, const at::Tensor& z_
                               .end_T = at::tensor(end, at::kLong),
                               .key_bias_S = {},
                               .last_key_bias_T = {}};
-    if (reading_ == CrossAttentionReading::replicated) {
+    if (reading_ != CrossAttentionReading::plain) {
       auto closed = at::tensor(closed_log_length, at::kDouble);
       state.log_length_S = state.log_length_S.defined() ? at::cat({state.log_length_S, closed}) : closed;
       // The open place has no length yet; a sequence without rows so far has no open place either.

@@ -27,7 +27,8 @@ class CrossAttentionImpl : public torch::nn::Module {
   explicit CrossAttentionImpl(const Config& config);
 
   // h_TD raw, z_SW smoothed places -> [T, D].
-  at::Tensor forward(const at::Tensor& h_TD, const at::Tensor& z_SW, const Segmentation& segmentation, const Cut& cut);
+  at::Tensor forward(const at::Tensor& h_TD, const at::Tensor& z_SW, const Segmentation& segmentation, const Cut& cut,
+                     const Documents& documents);
   // Rows that continue one sequence per document; z_SW holds the places that open in them, packed in the same order.
   at::Tensor step(const at::Tensor& h_TD, const at::Tensor& z_SW, const Cut& cut, const Documents& documents,
                   const std::vector<CrossAttentionState*>& states);

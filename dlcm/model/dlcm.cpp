@@ -32,16 +32,19 @@ std::vector<Part*> parts(const std::vector<DecodingState*>& states, Part DlcmSta
 Dlcm::Dlcm(const Config& config)
     : LanguageModel(config),
       embedding_VD_(register_parameter("embedding", at::zeros({config.model.vocabulary, config.model.token.width}))),
-      encoder_(register_module("encoder", Transformer(config.model.token.stack(config.model.token.encoder_layers),
-                                                      config.model.rope_theta, config.model.norm_epsilon))),
+      encoder_(register_module(
+          "encoder", Transformer(config.model.token.stack(config.model.token.encoder_layers), config.model.rope_theta,
+                                 config.model.norm_epsilon, config.train.activation_checkpointing))),
       parser_(register_module("parser", Parser(config))),
       pooling_(register_module("pooling", Pooling(config))),
-      concepts_(register_module(
-          "concepts", Transformer(config.model.concepts.stack(), config.model.rope_theta, config.model.norm_epsilon))),
+      concepts_(
+          register_module("concepts", Transformer(config.model.concepts.stack(), config.model.rope_theta,
+                                                  config.model.norm_epsilon, config.train.activation_checkpointing))),
       concepts_norm_(register_module("concepts_norm", RmsNorm(config.model.concepts.width, config.model.norm_epsilon))),
       cross_attention_(register_module("cross_attention", CrossAttention(config))),
-      decoder_(register_module("decoder", Transformer(config.model.token.stack(config.model.token.decoder_layers),
-                                                      config.model.rope_theta, config.model.norm_epsilon))),
+      decoder_(register_module(
+          "decoder", Transformer(config.model.token.stack(config.model.token.decoder_layers), config.model.rope_theta,
+                                 config.model.norm_epsilon, config.train.activation_checkpointing))),
       decoder_norm_(register_module("decoder_norm", RmsNorm(config.model.token.width, config.model.norm_epsilon))),
       head_(register_module("head", Linear(config.model.token.width, config.model.vocabulary))) {}
 
@@ -63,7 +66,7 @@ Output Dlcm::forward(const Batch& batch, const Decision& decision) {
   const auto z_SW = concepts_norm_->forward(concepts_->forward(c_SW, segmentation.places));
   const auto smoothed_SW = smooth(config_.smoothing.kind, z_SW, gate(cut, segmentation.start_S));
   // y = D(Psi(H, Z))
-  const auto read_TD = cross_attention_->forward(h_TD, smoothed_SW, segmentation, cut);
+  const auto read_TD = cross_attention_->forward(h_TD, smoothed_SW, segmentation, cut, batch.documents);
   const auto y_TD = decoder_norm_->forward(decoder_->forward(read_TD, batch.documents));
   return {y_TD, cut, segmentation};
 }
@@ -76,8 +79,8 @@ std::optional<Cut> Dlcm::parse(const Batch& batch, const Decision& decision) {
 std::unique_ptr<DecodingState> Dlcm::new_state() const { return std::make_unique<DlcmState>(); }
 
 Output Dlcm::step(const Batch& batch, const Decision& decision, const std::vector<DecodingState*>& states) {
-  const auto h_TD = encoder_->step(at::embedding(embedding_VD_, batch.token_T), batch.documents,
-                                   parts(states, &DlcmState::encoder));
+  const auto h_TD =
+      encoder_->step(at::embedding(embedding_VD_, batch.token_T), batch.documents, parts(states, &DlcmState::encoder));
   const auto cut = parser_->forward(h_TD, batch, decision, parts(states, &DlcmState::parser));
   // The places that open in these rows, packed by sequence; the backbone runs on them alone.
   const auto opening_token_S = cut.boundary_T.nonzero().squeeze(1);
@@ -91,8 +94,8 @@ Output Dlcm::step(const Batch& batch, const Decision& decision, const std::vecto
   const auto z_SW = concepts_norm_->forward(concepts_->step(c_SW, places, parts(states, &DlcmState::concepts)));
   const auto smoothed_SW = smooth_step(config_.smoothing.kind, z_SW, gate(cut, opening_token_S), place_offsets,
                                        parts(states, &DlcmState::smoothing));
-  const auto read_TD = cross_attention_->step(h_TD, smoothed_SW, cut, batch.documents,
-                                              parts(states, &DlcmState::cross_attention));
+  const auto read_TD =
+      cross_attention_->step(h_TD, smoothed_SW, cut, batch.documents, parts(states, &DlcmState::cross_attention));
   const auto y_TD =
       decoder_norm_->forward(decoder_->step(read_TD, batch.documents, parts(states, &DlcmState::decoder)));
   return {y_TD, cut, std::nullopt};

@@ -40,7 +40,8 @@ ParameterRole role_of(const std::string& name) {
   if (name == "embedding") return ParameterRole::embedding;
   if (name == "head.weight") return ParameterRole::head;
   if (ends_with(name, "gain") || ends_with(name, "start_concept")) return ParameterRole::gain;
-  if (name.rfind("concepts.", 0) == 0 || name == "cross_attention.key.weight" || name == "cross_attention.value.weight") {
+  if (name.rfind("concepts.", 0) == 0 || name == "cross_attention.key.weight" ||
+      name == "cross_attention.value.weight") {
     return ParameterRole::concept_matrix;
   }
   return ParameterRole::token_matrix;

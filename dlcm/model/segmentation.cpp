@@ -20,7 +20,8 @@ Segmentation Segmentation::from(const at::Tensor& boundary_T, const Documents& d
   for (int64_t document = 0; document < documents.size(); ++document) {
     const int64_t first = documents.offsets[document], last = documents.offsets[document + 1];
     const int64_t first_place = place_offsets.back();
-    TORCH_CHECK(first == last || boundary[first], "Segmentation: document ", document, " does not begin with a boundary");
+    TORCH_CHECK(first == last || boundary[first], "Segmentation: document ", document,
+                " does not begin with a boundary");
     for (int64_t t = first; t < last; ++t) {
       if (boundary[t]) {
         if (t > first) {

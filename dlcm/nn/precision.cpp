@@ -11,7 +11,9 @@ MatrixPrecision::MatrixPrecision(bool bfloat16) : previous_(bfloat16_active) { b
 MatrixPrecision::~MatrixPrecision() { bfloat16_active = previous_; }
 bool MatrixPrecision::is_bfloat16() { return bfloat16_active; }
 
-ProductPrecision product_precision() { return bfloat16_active ? ProductPrecision::bfloat16 : ProductPrecision::as_given; }
+ProductPrecision product_precision() {
+  return bfloat16_active ? ProductPrecision::bfloat16 : ProductPrecision::as_given;
+}
 
 bool bfloat16_is_fast() {
 #if defined(__x86_64__)

@@ -1,5 +1,6 @@
 #include "dlcm/nn/transformer.h"
 
+#include "dlcm/nn/activation_checkpoint.h"
 #include "dlcm/nn/precision.h"
 #include "dlcm/ops/range_attention.h"
 #include "dlcm/ops/swiglu.h"
@@ -66,8 +67,14 @@ LayerImpl::LayerImpl(const StackConfig& config, double norm_epsilon)
       attention(register_module("attention", SelfAttention(config))),
       feed_forward(register_module("feed_forward", FeedForward(config))) {}
 
-TransformerImpl::TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon)
-    : config_(config), rope_theta_(rope_theta) {
+at::Tensor LayerImpl::forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles) {
+  const auto mixed_TD = attention->forward(attention_norm->forward(x_TD), documents, angles).add_(x_TD);
+  return feed_forward->forward(feed_forward_norm->forward(mixed_TD)).add_(mixed_TD);
+}
+
+TransformerImpl::TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon,
+                                 bool checkpoint_activations)
+    : config_(config), rope_theta_(rope_theta), checkpoint_activations_(checkpoint_activations) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     layers_.push_back(register_module("layers" + std::to_string(layer), Layer(config, norm_epsilon)));
   }
@@ -78,8 +85,10 @@ at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& doc
   const auto angles = rotary_angles(documents.position_T, config_.head_size(), rope_theta_, x_TD.scalar_type());
   auto x = x_TD;
   for (auto& layer : layers_) {
-    x = layer->attention->forward(layer->attention_norm->forward(x), documents, angles).add_(x);
-    x = layer->feed_forward->forward(layer->feed_forward_norm->forward(x)).add_(x);
+    auto run = [layer, documents, angles](const at::Tensor& input) mutable {
+      return layer->forward(input, documents, angles);
+    };
+    x = checkpoint_activations_ ? checkpointed(run, x, layer->parameters()) : run(x);
   }
   return x;
 }

@@ -51,6 +51,7 @@ TORCH_MODULE(FeedForward);
 class LayerImpl : public torch::nn::Module {
  public:
   LayerImpl(const StackConfig& config, double norm_epsilon);
+  at::Tensor forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles);
 
   RmsNorm attention_norm, feed_forward_norm;
   SelfAttention attention;
@@ -60,7 +61,9 @@ TORCH_MODULE(Layer);
 
 class TransformerImpl : public torch::nn::Module {
  public:
-  TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon);
+  // With checkpoint_activations, training keeps each layer's input alone and computes the layer again in the backward
+  // pass.
+  TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon, bool checkpoint_activations);
   // The raw residual stream after the last layer, [T, D] -> [T, D]. No final norm: its owner has one where it needs it.
   at::Tensor forward(const at::Tensor& x_TD, const Documents& documents);
   // Rows that continue sequences: document i of `documents` continues states[i]. Equal to forward over the whole
@@ -70,6 +73,7 @@ class TransformerImpl : public torch::nn::Module {
  private:
   StackConfig config_;
   double rope_theta_;
+  bool checkpoint_activations_;
   std::vector<Layer> layers_;
 };
 TORCH_MODULE(Transformer);

@@ -1,9 +1,11 @@
-// Checks, autograd, and the dense reference.
+// Checks, autograd, the devices, and the dense reference.
 #include "dlcm/ops/range_attention.h"
 
 #include "dlcm/ops/range_attention_kernels.h"
+#include "dlcm/ops/range_attention_masked.h"
 
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
 
 #include <cmath>
 #include <limits>
@@ -122,13 +124,39 @@ class RangeAttention : public torch::autograd::Function<RangeAttention> {
   }
 };
 
+using Optional = std::optional<at::Tensor>;
+
+at::Tensor on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& begin,
+                  const at::Tensor& end, const Optional& key_bias, const Optional& last_key_bias, bool bfloat16) {
+  return RangeAttention::apply(q, k, v, begin, end, key_bias, last_key_bias, bfloat16 && q.scalar_type() == at::kFloat);
+}
+
+at::Tensor on_cuda(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& begin,
+                   const at::Tensor& end, const Optional& key_bias, const Optional& last_key_bias, bool bfloat16) {
+  const RangeAttentionInput input{
+      q, k, v, begin, end, key_bias.value_or(at::Tensor()), last_key_bias.value_or(at::Tensor())};
+  check(input);
+  return range_attention_cuda(input, bfloat16 ? ProductPrecision::bfloat16 : ProductPrecision::as_given);
+}
+
 }  // namespace
 
+TORCH_LIBRARY(dlcm, library) {
+  library.def(
+      "range_attention(Tensor q, Tensor k, Tensor v, Tensor begin, Tensor end, Tensor? key_bias, "
+      "Tensor? last_key_bias, bool bfloat16) -> Tensor");
+}
+TORCH_LIBRARY_IMPL(dlcm, CPU, library) { library.impl("range_attention", on_cpu); }
+TORCH_LIBRARY_IMPL(dlcm, AutogradCPU, library) { library.impl("range_attention", on_cpu); }
+TORCH_LIBRARY_IMPL(dlcm, CUDA, library) { library.impl("range_attention", on_cuda); }
+TORCH_LIBRARY_IMPL(dlcm, AutogradCUDA, library) { library.impl("range_attention", on_cuda); }
+
 at::Tensor range_attention(const RangeAttentionInput& input, ProductPrecision precision) {
-  const auto given = [](const at::Tensor& bias) { return bias.defined() ? std::optional(bias) : std::nullopt; };
-  return RangeAttention::apply(input.q_TNH, input.k_SGH, input.v_SGH, input.begin_T, input.end_T,
-                               given(input.key_bias_S), given(input.last_key_bias_T),
-                               precision == ProductPrecision::bfloat16 && input.q_TNH.scalar_type() == at::kFloat);
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dlcm::range_attention", "").typed<decltype(on_cpu)>();
+  const auto given = [](const at::Tensor& bias) { return bias.defined() ? Optional(bias) : std::nullopt; };
+  return op.call(input.q_TNH, input.k_SGH, input.v_SGH, input.begin_T, input.end_T, given(input.key_bias_S),
+                 given(input.last_key_bias_T), precision == ProductPrecision::bfloat16);
 }
 
 at::Tensor range_attention_reference(const RangeAttentionInput& input) {

@@ -3,6 +3,7 @@
 #include "dlcm/nn/precision.h"
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/run.h"
+#include "dlcm/train/tensor_memory.h"
 #include "dlcm/train/trainer.h"
 
 #include <nlohmann/json.hpp>
@@ -17,25 +18,40 @@ constexpr double kAssumedMfu = 0.4;  // where nothing can be measured
 constexpr int kMeasuredSteps = 3;
 constexpr double kMeasuredSeconds = 10.0;
 
-// Median seconds of a few optimiser steps after one to warm up.
-double measure_step(const Config& config, const Dataset& data) {
+struct StepCost {
+  double seconds = 0.0;
+  int64_t bytes = 0;  // activations and gradients at their peak
+};
+
+// Median seconds of a few optimiser steps after one to warm up, and the memory of one more.
+StepCost measure_step(const Config& config, const Dataset& data) {
+  TensorMemory memory;
   const auto model = make_model(config);
   set_tokenizer_tables(*model, *data.tokenizer());
   AdamW optimizer(*model, config);
   const ShuffledWindows windows(data, config.train.seed, config.train.context);
-  WorkerThreads workers(number_of_workers(config));
+  WorkerThreads workers(number_of_workers(config)), one(1);
   SingleProcess communicator;
+  const auto run = [&](int step, WorkerThreads& on) {
+    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, on, communicator);
+  };
   std::vector<double> seconds;
   double total = 0.0;
-  for (int step = 0; step <= kMeasuredSteps && total < kMeasuredSeconds; ++step) {
+  int step = 0;
+  for (; step <= kMeasuredSteps && total < kMeasuredSeconds; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, workers, communicator);
+    run(step, workers);
     const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (step > 0 || taken > kMeasuredSeconds) seconds.push_back(taken);
     total += taken;
   }
   std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size() / 2), seconds.end());
-  return seconds[seconds.size() / 2];
+  for (const auto& parameter : model->parameters()) parameter.mutable_grad().reset();
+  memory.reset();
+  run(step, one);
+  // The workers share the activations of a micro-batch, and each has gradients of its own.
+  const int64_t gradients = training_memory(count_parameters(config)).gradients_bytes;
+  return {seconds[seconds.size() / 2], memory.peak_bytes() + (workers.size() - 1) * gradients};
 }
 
 }  // namespace
@@ -49,43 +65,64 @@ nlohmann::json dry_run(const TrainingRequest& request) {
   const double tokens_per_step = static_cast<double>(config.train.tokens_per_step);
   const bool bfloat16 = config.train.precision == Precision::bf16;
   const double peak = matrix_product_peak(bfloat16 ? at::kBFloat16 : at::kFloat, /*attempts=*/2);
+  nlohmann::json estimate{
+      {"parameters", parameters.total()},
+      {"vocabulary", config.model.vocabulary},
+      {"flops_per_token", flops_per_token},
+      {"weights_bytes", memory.weights_bytes},
+      {"gradients_bytes", memory.gradients_bytes},
+      {"optimizer_bytes", memory.optimizer_bytes},
+      {"precision", name_of(config.train.precision)},
+      {"activation_checkpointing", config.train.activation_checkpointing},
+      {"steps", config.train.steps},
+      {"tokens", config.train.steps * config.train.tokens_per_step},
+      {"data_tokens", data.tokens()},
+      {"epochs", static_cast<double>(config.train.steps) * tokens_per_step / static_cast<double>(data.tokens())}};
+  StepCost cost{flops_per_token * tokens_per_step / (kAssumedMfu * peak), 0};
   const bool fits = memory.total_bytes() < machine_memory_bytes() / 2;
-  const double seconds_per_step =
-      fits ? measure_step(config, data) : flops_per_token * tokens_per_step / (kAssumedMfu * peak);
-  return {{"parameters", parameters.total()},
-          {"vocabulary", config.model.vocabulary},
-          {"flops_per_token", flops_per_token},
-          {"weights_bytes", memory.weights_bytes},
-          {"gradients_bytes", memory.gradients_bytes},
-          {"optimizer_bytes", memory.optimizer_bytes},
-          {"precision", name_of(config.train.precision)},
-          {"steps", config.train.steps},
-          {"tokens", config.train.steps * config.train.tokens_per_step},
-          {"data_tokens", data.tokens()},
-          {"epochs", static_cast<double>(config.train.steps) * tokens_per_step / static_cast<double>(data.tokens())},
-          {"measured", fits},
-          {"seconds_per_step", seconds_per_step},
-          {"tokens_per_second", tokens_per_step / seconds_per_step},
-          {"mfu", flops_per_token * tokens_per_step / seconds_per_step / peak},
-          {"seconds", seconds_per_step * static_cast<double>(config.train.steps)}};
+  if (fits) {
+    cost = measure_step(config, data);
+    auto other = config;
+    other.train.activation_checkpointing = !config.train.activation_checkpointing;
+    const auto other_cost = measure_step(other, data);
+    estimate["step_bytes"] = cost.bytes;
+    estimate["other_activation_checkpointing"] = {{"step_bytes", other_cost.bytes},
+                                                  {"tokens_per_second", tokens_per_step / other_cost.seconds}};
+  }
+  estimate["measured"] = fits;
+  estimate["seconds_per_step"] = cost.seconds;
+  estimate["tokens_per_second"] = tokens_per_step / cost.seconds;
+  estimate["mfu"] = flops_per_token * tokens_per_step / cost.seconds / peak;
+  estimate["seconds"] = cost.seconds * static_cast<double>(config.train.steps);
+  return estimate;
 }
 
 std::string dry_run_table(const nlohmann::json& estimate) {
-  const auto number = [&](const char* key) { return estimate.at(key).get<double>(); };
-  const double memory = number("weights_bytes") + number("gradients_bytes") + number("optimizer_bytes");
-  return fmt::format(
+  const auto number = [](const nlohmann::json& of, const char* key) { return of.at(key).get<double>(); };
+  const double kept = number(estimate, "weights_bytes") + number(estimate, "optimizer_bytes");
+  const bool measured = estimate.at("measured").get<bool>();
+  auto table = fmt::format(
       "parameters         {:.2f} M\n"
       "training FLOPs     {:.1f} MF a token\n"
-      "memory kept        {:.1f} MB (weights, gradients, moments; activations come on top)\n"
-      "tokens             {:.2f} M in {:.0f} steps, {:.2f} passes over the data\n"
-      "speed              {:.0f} tokens/s, MFU {:.0f} %, {} ({})\n"
-      "time               {:.1f} minutes\n",
-      number("parameters") / 1e6, number("flops_per_token") / 1e6, memory / 1e6, number("tokens") / 1e6,
-      number("steps"), number("epochs"), number("tokens_per_second"), 100 * number("mfu"),
-      estimate.at("precision").get<std::string>(),
-      estimate.at("measured").get<bool>() ? "measured"
-                                          : "not measured: the model does not fit this machine; MFU 40 % assumed",
-      number("seconds") / 60);
+      "memory kept        {:.1f} MB (weights and moments)\n",
+      number(estimate, "parameters") / 1e6, number(estimate, "flops_per_token") / 1e6, kept / 1e6);
+  if (measured) {
+    const auto& other = estimate.at("other_activation_checkpointing");
+    table += fmt::format(
+        "memory of a step   {:.1f} MB more (activations and gradients at their peak)\n"
+        "                   {:.1f} MB and {:.0f} tokens/s {} train.activation_checkpointing\n",
+        number(estimate, "step_bytes") / 1e6, number(other, "step_bytes") / 1e6, number(other, "tokens_per_second"),
+        estimate.at("activation_checkpointing").get<bool>() ? "without" : "with");
+  }
+  return table + fmt::format(
+                     "tokens             {:.2f} M in {:.0f} steps, {:.2f} passes over the data\n"
+                     "speed              {:.0f} tokens/s, MFU {:.0f} %, {} ({})\n"
+                     "time               {:.1f} minutes\n",
+                     number(estimate, "tokens") / 1e6, number(estimate, "steps"), number(estimate, "epochs"),
+                     number(estimate, "tokens_per_second"), 100 * number(estimate, "mfu"),
+                     estimate.at("precision").get<std::string>(),
+                     measured ? "measured" : "not measured: the model does not fit this machine; MFU 40 % assumed",
+                     number(estimate, "seconds") / 60);
 }
 
 }  // namespace dlcm

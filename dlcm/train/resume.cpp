@@ -12,7 +12,7 @@ bool starts_with(const std::string& key, std::string_view prefix) { return key.r
 
 bool always_free(const std::string& key, const Config& stored) {
   return starts_with(key, "eval.") || starts_with(key, "checkpoint.") || key == "train.threads" ||
-         key == "train.workers" || key == "train.log_every_steps" ||
+         key == "train.workers" || key == "train.activation_checkpointing" || key == "train.log_every_steps" ||
          (key == "parser.threshold" && stored.parser.calibrate);
 }
 

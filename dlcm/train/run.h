@@ -32,7 +32,8 @@ struct StepData {
   std::vector<Batch> micro_batches;
   StepTotals totals;
 };
-StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step, const Communicator& communicator);
+StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step,
+                   const Communicator& communicator);
 
 struct StepReport {
   StepMeasurements measured;

@@ -1,6 +1,6 @@
 // The gradients of one optimiser step, over all its micro-batches and ranks (SPEC sections 2 and 5). Each micro-batch
-// back-propagates  sum nll / N_targets + lambda * kappa * sum p / N_tokens  with both N and kappa of the whole step, and
-// gradients are summed: any split into micro-batches and ranks gives the same sum.
+// back-propagates  sum nll / N_targets + lambda * kappa * sum p / N_tokens  with both N and kappa of the whole step,
+// and gradients are summed: any split into micro-batches and ranks gives the same sum.
 #pragma once
 
 #include "dlcm/dist/communicator.h"
@@ -15,18 +15,18 @@
 namespace dlcm {
 
 struct StepTotals {
-  int64_t tokens = 0;     // of the whole step
+  int64_t tokens = 0;  // of the whole step
   int64_t targets = 0;
 };
 
 struct StepMeasurements {
-  double loss = 0.0;              // mean nll per target, nats
-  double aux_loss = 0.0;          // ratio loss; 0 where there is none
-  double boundary_rate = 0.0;     // F; 0 for a model without concepts
-  double mean_score = 0.0;        // G
+  double loss = 0.0;                     // mean nll per target, nats
+  double aux_loss = 0.0;                 // ratio loss; 0 where there is none
+  double boundary_rate = 0.0;            // F; 0 for a model without concepts
+  double mean_score = 0.0;               // G
   std::optional<ScoreHistogram> scores;  // learned rule only
-  Work work;                      // what the forward passes really saw, this rank
-  double first_pass_seconds = 0.0;  // of the boundary-only pass of the Global Parser
+  Work work;                             // what the forward passes really saw, this rank
+  double first_pass_seconds = 0.0;       // of the boundary-only pass of the Global Parser
 };
 
 // Leaves this step's gradients, summed over the ranks, in the model's parameters, whatever they held. The workers take

@@ -222,6 +222,10 @@ TEST_F(Training, ADryRunEstimatesAndWritesNothing) {
   for (const auto* key : {"parameters", "flops_per_token", "seconds_per_step", "tokens_per_second", "seconds"}) {
     EXPECT_GT(estimate.at(key).get<double>(), 0.0) << key;
   }
+  const auto& checkpointed = estimate.at("other_activation_checkpointing");
+  EXPECT_GT(checkpointed.at("step_bytes").get<double>(), estimate.at("gradients_bytes").get<double>());
+  EXPECT_LT(checkpointed.at("step_bytes").get<double>(), estimate.at("step_bytes").get<double>());
+  EXPECT_GT(checkpointed.at("tokens_per_second").get<double>(), 0.0);
   EXPECT_FALSE(std::filesystem::exists(path("dry")));
 }
 

@@ -25,7 +25,8 @@ std::vector<Case> cases() {
   for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
                           BoundaryRule::whitespace}) {
     for (const auto smoothing : {SmoothingKind::identity, SmoothingKind::moving_average}) {
-      for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+      for (const auto reading :
+           {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
         for (const int64_t layers : {0, 2}) {
           auto config = test::tiny_config(ModelKind::dlcm);
           config.parser.rule = rule;

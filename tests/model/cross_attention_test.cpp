@@ -36,7 +36,7 @@ struct CrossProblem {
     p_T = at::rand({40}, at::kDouble);
   }
   test::Function forward() {
-    return [this](const Tensors& x) { return module->forward(x[0], x[1], segmentation, {p_T, boundary_T}); };
+    return [this](const Tensors& x) { return module->forward(x[0], x[1], segmentation, {p_T, boundary_T}, documents); };
   }
   // The paper's form of the replicated reading, or its plain one, in dense tensors.
   at::Tensor literal(const at::Tensor& h, const at::Tensor& z, bool replicated) const {
@@ -76,11 +76,13 @@ struct CrossProblem {
   Segmentation segmentation;
 };
 
-TEST(CrossAttention, BiasedFormEqualsReplicatedKeysAndValues) {
-  CrossProblem problem(CrossAttentionReading::replicated);
-  test::expect_equal_to_reference(problem.forward(),
-                                  [&](const Tensors& x) { return problem.literal(x[0], x[1], true); },
-                                  {problem.h_TD, problem.z_SW});
+TEST(CrossAttention, BiasedFormAndReplicationEqualReplicatedKeysAndValues) {
+  for (const auto reading : {CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
+    CrossProblem problem(reading);
+    test::expect_equal_to_reference(problem.forward(),
+                                    [&](const Tensors& x) { return problem.literal(x[0], x[1], true); },
+                                    {problem.h_TD, problem.z_SW});
+  }
 }
 
 TEST(CrossAttention, PlainReadingCountsEachVisiblePlaceOnce) {
@@ -98,7 +100,8 @@ TEST(CrossAttention, ReadingsDiffer) {
 // Pooling and cross-attention alone, the concepts as they are in place of the backbone's output.
 TEST(CrossAttention, TokenNeverSeesItsUnfinishedConcept) {
   const at::NoGradGuard no_gradient;
-  for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+  for (const auto reading :
+       {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
     CrossProblem problem(reading);
     Pooling pooling(problem.config);
     randomise(pooling);
@@ -107,7 +110,7 @@ TEST(CrossAttention, TokenNeverSeesItsUnfinishedConcept) {
       const auto boundary_T = tensor_of(boundary).to(at::kBool);
       const auto segmentation = Segmentation::from(boundary_T, documents);
       return problem.module->forward(h, pooling->forward(h, segmentation), segmentation,
-                                     {boundary_T.to(at::kDouble), boundary_T});
+                                     {boundary_T.to(at::kDouble), boundary_T}, documents);
     };
     // Segments [0, 3), [3, 8), [8, 12).
     const std::vector<int64_t> boundary{1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0};
@@ -131,7 +134,8 @@ TEST(CrossAttention, TokenNeverSeesItsUnfinishedConcept) {
 
 TEST(CrossAttention, StepsEqualForward) {
   const at::NoGradGuard no_gradient;
-  for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+  for (const auto reading :
+       {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
     CrossProblem problem(reading);
     const auto expected = problem.forward()({problem.h_TD, problem.z_SW});
     std::vector<CrossAttentionState> states(3);
@@ -168,7 +172,8 @@ TEST(CrossAttention, StraightThroughChangesNoValueAndReachesTheScores) {
   CrossProblem decoupled(CrossAttentionReading::plain);
   const auto plain = decoupled.forward()({problem.h_TD, problem.z_SW}).detach();
   const auto run = [&](const Tensors& x) {
-    return problem.module->forward(problem.h_TD, problem.z_SW, problem.segmentation, {x[0], problem.boundary_T});
+    return problem.module->forward(problem.h_TD, problem.z_SW, problem.segmentation, {x[0], problem.boundary_T},
+                                   problem.documents);
   };
   const auto result = test::value_and_gradients(run, {problem.p_T});
   EXPECT_TRUE(at::equal(result.value, plain));

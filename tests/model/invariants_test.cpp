@@ -35,7 +35,8 @@ std::vector<Case> dlcm_cases() {
            {ParserGradient::decoupled, ParserGradient::smoothing, ParserGradient::straight_through}) {
         for (const auto smoothing : {SmoothingKind::identity, SmoothingKind::moving_average}) {
           if (gradient == ParserGradient::smoothing && smoothing == SmoothingKind::identity) continue;
-          for (const auto reading : {CrossAttentionReading::plain, CrossAttentionReading::replicated}) {
+          for (const auto reading :
+               {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
             auto config = test::random_model_config(ModelKind::dlcm);
             config.parser.rule = rule;
             config.parser.decision = decision;

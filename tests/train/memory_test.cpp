@@ -1,24 +1,13 @@
 // The largest vocabulary of the paper must fit: a step never holds T x V logits.
 #include "dlcm/train/run.h"
+#include "tests/support/memory.h"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <string>
 
 namespace dlcm {
 namespace {
-
-// Peak resident bytes since the last reset, from the kernel.
-int64_t peak_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stoll(line.substr(6)) * 1024;
-  }
-  return 0;
-}
-
-void reset_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 TEST(Memory, AStepWithTheLargestVocabularyStaysBelowOneGigabyteAboveWeightsGradientsAndMoments) {
   const auto config = parse_config(R"(
@@ -36,7 +25,8 @@ TEST(Memory, AStepWithTheLargestVocabularyStaysBelowOneGigabyteAboveWeightsGradi
     tokens_per_step = 8192
     micro_batch_tokens = 8192
     precision = "fp32"
-  )", "test");
+  )",
+                                   "test");
   set_threads(config);
   const auto model = make_model(config);
   AdamW optimizer(*model, config);
@@ -51,12 +41,12 @@ TEST(Memory, AStepWithTheLargestVocabularyStaysBelowOneGigabyteAboveWeightsGradi
   data.totals = {.tokens = 8192, .targets = 8192};
   // Touch the moments, so that what the step adds is the step's own.
   optimise(*model, optimizer, {{}, data.totals}, 0, workers, communicator);
-  reset_peak();
-  const auto kept = peak_resident_bytes();
+  test::reset_peak_memory();
+  const auto kept = test::peak_resident_bytes();
   ASSERT_GT(kept, 0);
   const auto report = optimise(*model, optimizer, data, 1, workers, communicator);
   EXPECT_FALSE(report.skipped);
-  const double extra = static_cast<double>(peak_resident_bytes() - kept);
+  const double extra = static_cast<double>(test::peak_resident_bytes() - kept);
   RecordProperty("extra_bytes", std::to_string(extra));
   std::printf("peak above weights, gradients and moments: %.0f MB\n", extra / 1e6);
   EXPECT_LT(extra, 1e9);

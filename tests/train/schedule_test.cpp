@@ -349,8 +349,9 @@ std::set<std::string> allowed_keys(bool calibrate, int64_t step) {
   return allowed;
 }
 
-const std::set<std::string> kAlwaysFree{"eval.every_steps", "eval.tokens",   "checkpoint.every_steps",
-                                        "checkpoint.keep",  "train.threads", "train.workers", "train.log_every_steps"};
+const std::set<std::string> kAlwaysFree{
+    "eval.every_steps", "eval.tokens",   "checkpoint.every_steps",         "checkpoint.keep",
+    "train.threads",    "train.workers", "train.activation_checkpointing", "train.log_every_steps"};
 
 std::set<std::string> with(std::set<std::string> keys, const std::set<std::string>& more) {
   keys.insert(more.begin(), more.end());

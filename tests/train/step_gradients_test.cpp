@@ -222,8 +222,8 @@ TEST_P(Step, AnyNumberOfWorkersGivesTheGradientsOfOne) {
       for (const auto& micro_batches : {one, several}) {
         SCOPED_TRACE(testing::Message() << workers << " workers, " << micro_batches.size() << " micro-batches");
         SingleProcess communicator;
-        const auto actual = run_rank(GetParam().config, at::kDouble, StepTokens(), micro_batches, communicator,
-                                     boundaries, workers);
+        const auto actual =
+            run_rank(GetParam().config, at::kDouble, StepTokens(), micro_batches, communicator, boundaries, workers);
         expect_same_step(actual, expected, 1e-12);
         EXPECT_EQ(actual.measured.work.token_pairs, expected.measured.work.token_pairs);
         EXPECT_EQ(actual.measured.work.cross_pairs, expected.measured.work.cross_pairs);
@@ -232,11 +232,30 @@ TEST_P(Step, AnyNumberOfWorkersGivesTheGradientsOfOne) {
   }
 }
 
+TEST_P(Step, ActivationCheckpointingChangesNoBit) {
+  SingleProcess communicator;
+  for (const int64_t workers : {1, 2}) {
+    auto config = GetParam().config;
+    const auto run = [&] {
+      return run_rank(config, at::kFloat, StepTokens(), {{0, kWindows}}, communicator, {}, workers);
+    };
+    const auto expected = run();
+    config.train.activation_checkpointing = true;
+    const auto actual = run();
+    EXPECT_EQ(actual.measured.loss, expected.measured.loss);
+    for (const auto& [name, gradient] : expected.gradients)
+      EXPECT_TRUE(at::equal(actual.gradients.at(name), gradient)) << name;
+  }
+}
+
 TEST_P(Step, WorkersGiveTheSameBitsAgain) {
   SingleProcess communicator;
-  const auto run = [&] { return run_rank(GetParam().config, at::kFloat, StepTokens(), {{0, kWindows}}, communicator, {}, 3); };
+  const auto run = [&] {
+    return run_rank(GetParam().config, at::kFloat, StepTokens(), {{0, kWindows}}, communicator, {}, 3);
+  };
   const auto first = run(), second = run();
-  for (const auto& [name, gradient] : first.gradients) EXPECT_TRUE(at::equal(gradient, second.gradients.at(name))) << name;
+  for (const auto& [name, gradient] : first.gradients)
+    EXPECT_TRUE(at::equal(gradient, second.gradients.at(name))) << name;
 }
 
 TEST_P(Step, EverySplitAgreesInFloatWithBoundariesForced) {
@@ -345,8 +364,8 @@ TEST(StepMeasurement, OtherStepsDrawOtherBoundaries) {
   std::vector<double> rates;
   for (int64_t step = 0; step < 4; ++step) {
     const auto model = test::double_model(config);
-    rates.push_back(
-        step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, communicator).boundary_rate);
+    rates.push_back(step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, communicator)
+                        .boundary_rate);
   }
   EXPECT_NE(rates, std::vector<double>(4, rates[0]));
 }

@@ -1,0 +1,25 @@
+// The memory that tensors take on one thread, counted at LibTorch's allocator.
+#pragma once
+
+#include <c10/util/ThreadLocalDebugInfo.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace dlcm {
+
+// Counts from its construction on, on the thread that made it, for as long as it lives.
+class TensorMemory {
+ public:
+  TensorMemory();
+  // The most bytes that were held at once since the last reset, above those held at it.
+  int64_t peak_bytes() const;
+  void reset();
+
+ private:
+  struct Count;
+  std::shared_ptr<Count> count_;
+  c10::DebugInfoGuard guard_;
+};
+
+}  // namespace dlcm
