@@ -71,9 +71,7 @@ class Stages {
           {"parser", forward_and_backward([=, this]() mutable { return parser->forward(h_TD, batch_, decision_).p_T; }),
            flops.parser});
       auto pooling = seeded(Pooling(config_));
-      list.push_back({"pooling", forward_and_backward([=, this]() mutable {
-                        return pooling->forward(h_TD, Segmentation::from(decision_.forced_T, batch_.documents));
-                      }),
+      list.push_back({"pooling", forward_and_backward([=]() mutable { return pooling->forward(h_TD, segmentation); }),
                       flops.pooling});
       const auto c_SW = leaf(segmentation.concepts(), model.concepts.width);
       list.push_back({"backbone", stack(model.concepts.stack(), c_SW, segmentation.places), flops.backbone});
@@ -129,11 +127,12 @@ Work work_of(const Config& config, const Batch& batch, const at::Tensor& boundar
 
 }  // namespace
 
-std::vector<nlohmann::json> bench_training(const Config& config, const std::string& name, int repeats) {
+std::vector<nlohmann::json> bench_training(const Config& config, const std::string& name, int repeats,
+                                           const ShuffledWindows* windows) {
   at::manual_seed(1);
   const bool bfloat16 = config.train.precision == Precision::bf16;
   const MatrixPrecision precision(bfloat16);
-  const auto batch = random_windows(config);
+  const auto batch = windows == nullptr ? random_windows(config) : windows->read(0, config.train.micro_batch_tokens);
   const auto boundary_T = random_boundaries(batch, config.parser.ratio);
   const auto flops = forward_flops(config, work_of(config, batch, boundary_T));
   const auto model = make_model(config);
@@ -154,7 +153,17 @@ std::vector<nlohmann::json> bench_training(const Config& config, const std::stri
   const Stages stages(config, batch, boundary_T);
   for (auto& component : stages.components(flops)) parts.push_back(std::move(component));
   parts.push_back({"optimiser", update, 0.0});
+  int64_t read_tokens = 0;
+  if (windows != nullptr) {
+    parts.push_back({"data", [&] { windows->read(read_tokens += batch.tokens(), batch.tokens()); }, 0.0});
+  }
   if (has_concepts) {
+    parts.push_back({"packing",
+                     [&] {
+                       Segmentation::from(boundary_T, batch.documents);
+                       batch.parts(workers.size());
+                     },
+                     0.0});
     parts.push_back({"first pass",
                      [&] {
                        at::NoGradGuard no_gradient;

@@ -3,7 +3,9 @@
 #include "bench/tokenization.h"
 #include "bench/training.h"
 #include "cli/verbs.h"
+#include "dlcm/data/dataset.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/run.h"
 #include "dlcm/util/error.h"
 
 #include <ATen/Parallel.h>
@@ -12,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,17 +72,19 @@ void add_attention(CLI::App& bench) {
 struct TrainingArguments {
   std::vector<std::string> configs;
   std::vector<std::string> settings;
+  std::string data;
   int repeats = 5;
 };
 
 void add_training(CLI::App& bench) {
-  auto* subject = bench.add_subcommand("train", "A training step, whole and by component, on random tokens");
+  auto* subject = bench.add_subcommand("train", "A training step, whole and by component");
   const auto common = std::make_shared<Common>();
   const auto arguments = std::make_shared<TrainingArguments>();
   add_common(*subject, common);
   subject->add_option("--config", arguments->configs, "configurations, TOML files")->required();
   subject->add_option("--set", arguments->settings, "KEY=VALUE in place of what the files say")
       ->allow_extra_args(false);
+  subject->add_option("--data", arguments->data, "a data set to read the tokens from; without it they are random");
   subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
@@ -90,7 +95,15 @@ void add_training(CLI::App& bench) {
       if (config.train.precision == Precision::automatic) {
         config.train.precision = bfloat16_is_fast() ? Precision::bf16 : Precision::fp32;
       }
-      const auto lines = bench_training(config, path, arguments->repeats);
+      std::optional<Dataset> data;
+      std::optional<ShuffledWindows> windows;
+      if (!arguments->data.empty()) {
+        data.emplace(arguments->data, Split::train);
+        config.train.threads = at::get_num_threads();
+        config = resolve_config(config, *data->tokenizer());
+        windows.emplace(*data, config.train.seed, config.train.context);
+      }
+      const auto lines = bench_training(config, path, arguments->repeats, windows ? &*windows : nullptr);
       print(*common, lines, training_table(lines));
     }
   });

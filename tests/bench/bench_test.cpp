@@ -98,7 +98,7 @@ TEST(BenchTraining, HasEveryComponentOfBothKinds) {
     }
     EXPECT_EQ(components, name == "tiny"
                               ? (std::set<std::string>{"step", "encoder", "parser", "pooling", "backbone",
-                                                       "cross-attention", "decoder", "head", "optimiser", "first pass"})
+                                                       "cross-attention", "decoder", "head", "optimiser", "packing", "first pass"})
                               : (std::set<std::string>{"step", "decoder", "head", "optimiser"}));
     const auto& step = lines.front();
     EXPECT_EQ(step.at("tokens"), config.train.micro_batch_tokens);

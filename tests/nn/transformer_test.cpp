@@ -15,10 +15,10 @@ namespace {
 
 constexpr int64_t kWidth = 12;
 
-Transformer random_stack(int64_t layers) {
+Transformer random_stack(int64_t layers, bool checkpoint_activations = false) {
   at::manual_seed(1);
   const StackConfig config{.width = kWidth, .layers = layers, .feed_forward = 20, .heads = 6, .kv_heads = 2};
-  Transformer stack(config, 100.0, 1e-5);
+  Transformer stack(config, 100.0, 1e-5, checkpoint_activations);
   stack->to(at::kDouble);
   const at::NoGradGuard no_gradient;
   for (auto& parameter : stack->parameters()) parameter.normal_(0.0, 0.4);
@@ -49,6 +49,25 @@ TEST(Documents, OffsetsThatDecreaseThrow) {
 }
 
 // ---- Transformer
+
+TEST(Transformer, CheckpointedLayersGiveTheSameBits) {
+  const auto documents = Documents::from_offsets({0, 20, 33});
+  const auto run = [&](bool checkpoint_activations) {
+    auto stack = random_stack(2, checkpoint_activations);
+    auto x = at::ones({33, kWidth}, at::kDouble).requires_grad_();
+    stack->forward(x, documents).square().sum().backward();
+    test::Tensors gradients{x.grad()};
+    for (const auto& parameter : stack->parameters()) gradients.push_back(parameter.grad());
+    return gradients;
+  };
+  const auto expected = run(false), actual = run(true);
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) EXPECT_TRUE(at::equal(actual[i], expected[i])) << i;
+  // Without a gradient there is nothing to keep.
+  const at::NoGradGuard no_gradient;
+  const auto x = at::randn({33, kWidth}, at::kDouble);
+  EXPECT_TRUE(at::equal(random_stack(2, true)->forward(x, documents), random_stack(2)->forward(x, documents)));
+}
 
 TEST(Transformer, PackedDocumentsGetWhatTheyGetAlone) {
   const at::NoGradGuard no_gradient;
