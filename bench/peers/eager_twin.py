@@ -30,8 +30,7 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x):
-        # In float under autocast too: the fused kernel wants one type.
-        return F.rms_norm(x.float(), (x.shape[-1],), self.weight, self.epsilon)
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.epsilon)
 
 
 def rotate(x, cosine, sine):

@@ -30,9 +30,10 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    compiled = torch.compile(flex_attention)
-
     for tokens in arguments.tokens:
+        # Static shapes: with dynamic ones the CPU code of PyTorch 2.13 does not compile.
+        torch.compiler.reset()
+        compiled = torch.compile(flex_attention, dynamic=False)
         cases = {}
         for name, opens in (("every 6", torch.arange(tokens) % 6 == 0), ("R = 4", torch.rand(tokens) < 1 / 4),
                             ("causal", torch.ones(tokens, dtype=torch.bool))):
@@ -41,7 +42,7 @@ def main():
             shape = lambda rows: (1, arguments.heads, rows, arguments.head_size)
             query, key, value = torch.randn(shape(tokens)), torch.randn(shape(places)), torch.randn(shape(places))
             mask = create_block_mask(lambda b, h, q, k, place=place: k <= place[q], None, None, tokens, places, device="cpu")
-            cases[name] = lambda query=query, key=key, value=value, mask=mask: compiled(query, key, value, block_mask=mask)
+            cases[name] = lambda compiled=compiled, query=query, key=key, value=value, mask=mask: compiled(query, key, value, block_mask=mask)
         theirs, ours = {name: [] for name in cases}, {name: [] for name in cases}
         with torch.no_grad():
             for run in cases.values():
