@@ -29,15 +29,22 @@ std::vector<AddedToken> added_tokens(const TokenizerJson& file, bool normalized)
   return tokens;
 }
 
+// The bytes of the model's tokens; none of those that hold what stands for no byte, which no text leads to.
+std::vector<std::string> model_bytes(const TokenizerJson& file) {
+  std::vector<std::string> bytes;
+  bytes.reserve(file.model_tokens.size());
+  for (const auto& token : file.model_tokens) bytes.push_back(bytes_of_letters(token).value_or(""));
+  return bytes;
+}
+
 // The tokens that a whole word takes where the file ignores merges.
 std::unordered_map<std::string, int32_t> whole_words(const TokenizerJson& file) {
   std::unordered_map<std::string, int32_t> words;
   if (!file.ignore_merges) return words;
-  for (size_t id = 0; id < file.model_tokens.size(); ++id) {
-    if (auto bytes = bytes_of_letters(file.model_tokens[id]))
-      words.emplace(std::move(*bytes), static_cast<int32_t>(id));
+  const auto bytes = model_bytes(file);
+  for (size_t id = 0; id < bytes.size(); ++id) {
+    if (!bytes[id].empty()) words.emplace(bytes[id], static_cast<int32_t>(id));
   }
-  words.erase("");
   return words;
 }
 
@@ -95,7 +102,7 @@ class HuggingFaceTokenizer : public Tokenizer {
         added_(added_tokens(file, false)),
         added_normalized_(added_tokens(file, true)),
         pre_tokenizer_(std::move(file.pre_tokenizer)),
-        encoder_(file.byte_ids, file.merges, whole_words(file)),
+        encoder_(file.byte_ids, file.merges, model_bytes(file), whole_words(file)),
         before_(file.before),
         after_(file.after) {
     set_pieces(file);
