@@ -1,6 +1,6 @@
 #include "dlcm/tokenizer/added_tokens.h"
 
-#include "dlcm/tokenizer/normalization.h"
+#include "dlcm/tokenizer/code_points.h"
 #include "dlcm/util/utf8.h"
 
 #include <algorithm>
@@ -19,6 +19,16 @@ size_t previous_character(std::string_view text, size_t end) {
 char32_t character_at(std::string_view text, size_t at) {
   const auto rest = text.substr(at);
   return utf8_decode(rest.substr(0, utf8_length(rest)));
+}
+
+bool is_word_character(char32_t code) {
+  static const CodePoints set = word_characters();
+  return set.contains(code);
+}
+
+bool is_white_space(char32_t code) {
+  static const CodePoints set = white_space();
+  return set.contains(code);
 }
 
 }  // namespace

@@ -106,6 +106,16 @@ std::optional<CodePoints> general_category(std::string_view name) {
 
 CodePoints white_space() { return oniguruma_property("White_Space"); }
 
+CodePoints word_characters() {
+  CodePoints set = oniguruma_property("Alphabetic").united(oniguruma_property("Join_Control"));
+  for (const auto* name : {"L", "M", "Nd", "Pc"}) set = set.united(*general_category(name));
+  return set;
+}
+
+CodePoints numbers_of_unicode_17() {
+  return general_category("N")->united(CodePoints({{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}}));
+}
+
 CodePoints assigned_since_unicode_14() { return assigned_in(""); }
 
 }  // namespace dlcm

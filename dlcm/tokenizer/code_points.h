@@ -39,6 +39,11 @@ class CodePoints {
 std::optional<CodePoints> general_category(std::string_view name);
 // `\s`.
 CodePoints white_space();
+// What may be part of a word: letters, marks, decimal digits and connectors, as the Unicode standard defines
+// `\w`; 16.0.
+CodePoints word_characters();
+// Numbers of Unicode 17.0: of that version is the `char::is_numeric` that `tokenizers` cuts digits with.
+CodePoints numbers_of_unicode_17();
 
 // What Unicode 15.0, 15.1 and 16.0 have assigned: Oniguruma 6.9.8 does not know it.
 CodePoints assigned_since_unicode_14();

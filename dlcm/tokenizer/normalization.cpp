@@ -4,7 +4,6 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
-#include <unicode/uchar.h>
 #include <unicode/uniset.h>
 
 #include <algorithm>
@@ -62,15 +61,6 @@ std::string_view normalized_form_c(std::string_view text, std::string& storage) 
   form_c_of_unicode_9().normalizeUTF8(0, piece_of(text), sink, nullptr, status);
   check(status);
   return storage;
-}
-
-bool is_white_space(char32_t code) { return u_isUWhiteSpace(static_cast<UChar32>(code)) != 0; }
-
-bool is_word_character(char32_t code) {
-  const auto character = static_cast<UChar32>(code);
-  constexpr uint32_t kCategories = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
-  return u_isUAlphabetic(character) != 0 || (U_GET_GC_MASK(character) & kCategories) != 0 ||
-         u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL) != 0;
 }
 
 }  // namespace dlcm

@@ -10,9 +10,4 @@ namespace dlcm {
 // `text` (well-formed UTF-8) where it is normalized already; else its form C, held by `storage`.
 std::string_view normalized_form_c(std::string_view text, std::string& storage);
 
-// White space and word characters (letters, marks, decimal digits, connectors) as the Unicode standard defines them for
-// regular expressions; ICU's version of Unicode.
-bool is_white_space(char32_t code);
-bool is_word_character(char32_t code);
-
 }  // namespace dlcm

@@ -19,4 +19,8 @@ TextPattern TextPattern::literal(std::string_view text) {
   return TextPattern(std::move(*automaton));
 }
 
+TextPattern TextPattern::one_of(CodePoints set) {
+  return TextPattern(*RegexAutomaton::make({.kind = RegexNode::Kind::one_of, .set = std::move(set)}));
+}
+
 }  // namespace dlcm

@@ -19,6 +19,8 @@ class TextPattern {
   static TextPattern regex(const std::string& pattern, const std::string& where);
   // Exactly `text`.
   static TextPattern literal(std::string_view text);
+  // Any one of `set`.
+  static TextPattern one_of(CodePoints set);
 
   bool is_automaton() const { return std::holds_alternative<RegexAutomaton>(matcher_); }
 

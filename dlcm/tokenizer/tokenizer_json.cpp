@@ -200,7 +200,7 @@ class TokenizerJsonReader {
     } else if (type == "Digits") {
       part.allow_only({"type", "individual_digits"});
       const auto behavior = part["individual_digits"].flag() ? SplitBehavior::isolated : SplitBehavior::contiguous;
-      result_.pre_tokenizer.add_split(TextPattern::regex("\\p{N}", part.place()), behavior, false);
+      result_.pre_tokenizer.add_split(TextPattern::one_of(numbers_of_unicode_17()), behavior, false);
     } else if (type == "ByteLevel") {
       part.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
       byte_level_ = true;
