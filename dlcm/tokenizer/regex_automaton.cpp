@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kMostInstructions = 4096;
 constexpr size_t kMostStates = 4096;
 constexpr size_t kMostClasses = 255;
+constexpr size_t kMostSteps = size_t{1} << 25;  // of making the states; the families' patterns take some thousand
 constexpr size_t kBlocks = (kLastCodePoint >> 8) + 1;
 
 using Kind = RegexNode::Kind;
@@ -172,6 +173,8 @@ class RegexAutomaton::Builder {
     next_.clear();
     matched_ = false;
     visited_.assign(program_.size(), false);
+    steps_ += program_.size() + states_[state].size();
+    if (steps_ > kMostSteps) throw TooLarge();
     for (const size_t place : states_[state]) follow(place, code_class);
     const size_t next = number_of(next_);
     automaton_.transitions_.push_back(static_cast<uint16_t>(next << 1 | (matched_ ? 1 : 0)));
@@ -219,6 +222,7 @@ class RegexAutomaton::Builder {
   std::vector<size_t> next_;
   std::vector<bool> visited_;
   bool matched_ = false;
+  size_t steps_ = 0;
 };
 
 std::optional<RegexAutomaton> RegexAutomaton::make(const RegexNode& pattern) {
