@@ -1,6 +1,5 @@
 #include "dlcm/infer/generate.h"
 
-#include "dlcm/infer/score.h"
 #include "dlcm/infer/text_stream.h"
 #include "dlcm/ops/uniform.h"
 #include "dlcm/util/error.h"
@@ -78,7 +77,9 @@ Generation generate(const LoadedModel& model, std::string_view prompt, const Gen
   Generation generation;
 
   auto begin = std::chrono::steady_clock::now();
-  const auto prompt_ids = document_ids(tokenizer, prompt);
+  std::vector<int32_t> prompt_ids{static_cast<int32_t>(tokenizer.begin_of_text())};
+  const auto text_ids = tokenizer.encode_with_specials(prompt);
+  prompt_ids.insert(prompt_ids.end(), text_ids.begin(), text_ids.end());
   generation.prompt_tokens = static_cast<int64_t>(prompt_ids.size());
   sequence.read(prompt_ids);
   generation.prompt_seconds = seconds_since(begin);

@@ -46,8 +46,8 @@ struct Generation {
 // then without a token.
 using GenerateCallback = std::function<void(std::string_view text, const GeneratedToken* token)>;
 
-// Continues <|bos|> and the prompt until <|endoftext|> is drawn or max_tokens are. Token i is drawn with uniform i of
-// the seed. Throws Error as check_settings does.
+// Continues <|bos|> and the prompt (Tokenizer::encode_with_specials) until <|endoftext|> is drawn or max_tokens are.
+// Token i is drawn with uniform i of the seed. Throws Error as check_settings does.
 Generation generate(const LoadedModel& model, std::string_view prompt, const GenerateSettings& settings,
                     const GenerateCallback& callback = {});
 

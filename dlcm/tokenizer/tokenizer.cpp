@@ -73,7 +73,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& source) {
 std::shared_ptr<const Tokenizer> tokenizer_from_serialized(const std::string& serialized, const std::string& where) {
   if (serialized == kByteTokenizerName) return make_byte_tokenizer();
   if (serialized.empty()) throw Error("expected a tokenizer in {}, found an empty file: train or copy it again", where);
-  if (serialized.front() == '{') return make_hugging_face_tokenizer(serialized, where);
+  const size_t first = serialized.find_first_not_of(" \t\r\n");
+  if (first != std::string::npos && serialized[first] == '{') return make_hugging_face_tokenizer(serialized, where);
   return make_sentencepiece_tokenizer(serialized, where);
 }
 

@@ -1,6 +1,7 @@
 // The benches at sizes that take no time: what they count, and that everything they promise is there.
 #include "bench/attention.h"
 #include "bench/timing.h"
+#include "bench/tokenization.h"
 #include "bench/training.h"
 #include "dlcm/model/flops.h"
 #include "tests/support/gradients.h"
@@ -106,6 +107,23 @@ TEST(BenchTraining, HasEveryComponentOfBothKinds) {
     EXPECT_EQ(step.at("parameters"), count_parameters(config).total());
     EXPECT_NE(training_table(lines).find("tokens/s"), std::string::npos);
   }
+}
+
+TEST(BenchTokenization, CountsWhatItEncodes) {
+  const std::string path = DLCM_SOURCE_DIR "/tests/bench/bench_test.cpp";
+  const Lines lines = bench_tokenization({.tokenizer = "bytes", .texts = {path, path}, .threads = 2, .repeats = 2});
+  ASSERT_EQ(lines.size(), 2U);
+  for (const auto& line : lines) {
+    expect_times(line);
+    EXPECT_EQ(line.at("text"), path);
+    EXPECT_EQ(line.at("threads"), 2);
+    EXPECT_EQ(line.at("tokens"), line.at("bytes")) << "a token is a byte";
+    EXPECT_EQ(line.at("documents"), 2) << "the second begins behind 4096 bytes";
+    EXPECT_NEAR(line.at("megabytes_per_second").get<double>() * line.at("seconds").get<double>(),
+                line.at("bytes").get<double>() / 1e6, 1e-9);
+    EXPECT_GT(line.at("copy_megabytes_per_second").get<double>(), 0.0);
+  }
+  EXPECT_NE(tokenization_table(lines).find("MB/s"), std::string::npos);
 }
 
 }  // namespace

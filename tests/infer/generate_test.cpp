@@ -136,6 +136,13 @@ TEST(Generate, LongPromptsAreReadInParts) {
   EXPECT_EQ(model.model->logits(output.y_TD).argmax(-1)[-1].item<int64_t>(), generation.tokens.front().id);
 }
 
+TEST(Generate, ASpecialTokenInThePromptIsThatToken) {
+  auto model = test::tiny_model(test::tiny_config(ModelKind::llama, 1000));
+  model.tokenizer = load_tokenizer(DLCM_SOURCE_DIR "/tests/tokenizer/files/gpt2.json");
+  EXPECT_EQ(generate(model, "<|endoftext|>", greedy(1)).prompt_tokens, 2);
+  EXPECT_GT(generate(model, "<|endoftex|>", greedy(1)).prompt_tokens, 4);
+}
+
 TEST(Generate, JsonCountsWhatWasGenerated) {
   const auto model = test::tiny_model(test::tiny_config(ModelKind::dlcm));
   const auto generation = generate(model, kPrompt, greedy(40));

@@ -251,6 +251,10 @@ TEST(HuggingFaceTokenizer, RefusesAnyMissingPart) {
   }
 }
 
+TEST(HuggingFaceTokenizer, ReadsAFileWhateverWhiteSpaceItHas) {
+  EXPECT_EQ(refusal("\r\n\t " + content_of("gpt2").dump(4) + "\n"), "");
+}
+
 TEST(HuggingFaceTokenizer, RefusesATruncatedFile) {
   const auto whole = read_file(path_of("deepseek_v3"));
   const size_t end = whole.find_last_of('}');
