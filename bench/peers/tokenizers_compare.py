@@ -173,7 +173,7 @@ def compare_speed(arguments, path, text):
     documents = documents_of(content)
     ours, theirs = [], []
     for _ in range(arguments.repeats + 1):
-        command = [arguments.dlcm, "bench", "tokenizer", "--json", "--repeats", "1", "--threads", str(arguments.thread),
+        command = [arguments.dlcm, "bench", "tokenizer", "--json", "--repeats", "9", "--threads", str(arguments.thread),
                    "--tokenizer", path, "--text", text]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         ours.append(json.loads(output)["seconds"])
