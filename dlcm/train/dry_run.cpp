@@ -25,7 +25,6 @@ struct StepCost {
 
 // Median seconds of a few optimiser steps after one to warm up, and the memory of one more.
 StepCost measure_step(const Config& config, const Dataset& data) {
-  TensorMemory memory;
   const auto model = make_model(config);
   set_tokenizer_tables(*model, *data.tokenizer());
   AdamW optimizer(*model, config);
@@ -47,7 +46,7 @@ StepCost measure_step(const Config& config, const Dataset& data) {
   }
   std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size() / 2), seconds.end());
   for (const auto& parameter : model->parameters()) parameter.mutable_grad().reset();
-  memory.reset();
+  const TensorMemory memory;
   run(step, one);
   // The workers share the activations of a micro-batch, and each has gradients of its own.
   const int64_t gradients = training_memory(count_parameters(config)).gradients_bytes;

@@ -20,6 +20,4 @@ TensorMemory::TensorMemory() : count_(std::make_shared<Count>()), guard_(c10::De
 
 int64_t TensorMemory::peak_bytes() const { return count_->peak; }
 
-void TensorMemory::reset() { count_->held = count_->peak = 0; }
-
 }  // namespace dlcm

@@ -8,13 +8,13 @@
 
 namespace dlcm {
 
-// Counts from its construction on, on the thread that made it, for as long as it lives.
+// Counts from its construction on, on the thread that made it, for as long as it lives. LibTorch complains where memory
+// that was taken before is given back meanwhile.
 class TensorMemory {
  public:
   TensorMemory();
-  // The most bytes that were held at once since the last reset, above those held at it.
+  // The most bytes that were held at once, above those held at the beginning.
   int64_t peak_bytes() const;
-  void reset();
 
  private:
   struct Count;

@@ -226,6 +226,7 @@ TEST_F(Training, ADryRunEstimatesAndWritesNothing) {
   EXPECT_GT(checkpointed.at("step_bytes").get<double>(), estimate.at("gradients_bytes").get<double>());
   EXPECT_LT(checkpointed.at("step_bytes").get<double>(), estimate.at("step_bytes").get<double>());
   EXPECT_GT(checkpointed.at("tokens_per_second").get<double>(), 0.0);
+  EXPECT_EQ(finished.messages.find("profiling"), std::string::npos) << finished.messages;
   EXPECT_FALSE(std::filesystem::exists(path("dry")));
 }
 
