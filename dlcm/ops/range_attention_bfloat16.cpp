@@ -23,7 +23,8 @@ bool in_bfloat16(const Shape& shape) { return shape.queries > kFewQueries && bfl
 
 int64_t pad(int64_t size) { return round_up(size, kBFloat16Depth); }
 
-// Rows [rows, padded] times `factor`, zeros behind `size` and behind the last row up to `padded_rows`.
+// Rows [rows, padded] times `factor`; zeros, whose scores are zeros, behind `size` and behind the last row up to
+// `padded_rows`.
 void gather(const float* source, int64_t stride, int64_t rows, int64_t padded_rows, int64_t size, int64_t padded,
             float factor, float* target) {
   for (int64_t i = 0; i < rows; ++i) {
@@ -91,13 +92,6 @@ void for_strips(const Pointers<float>& data, const Block& block, int64_t group, 
   }
 }
 
-// Rows of a group that no query stands in.
-void clear_rest(const Block& block, int64_t group, const Columns& wide, float* scores) {
-  for (int64_t i = block.in_group(group); i < kGroup; ++i) {
-    std::fill_n(scores + (group * kGroup + i) * kKeys + wide.begin, wide.size(), 0.0f);
-  }
-}
-
 // ---- forward
 
 struct Packed {
@@ -148,7 +142,6 @@ void forward_block(const Pointers<float>& data, const Packed& packed, const Bloc
           if (corrections[row] != 1.0f) rows::scale(sums + (i + row) * padded, padded, corrections[row]);
         }
       });
-      clear_rest(block, group, wide, scores);
       for (int64_t i = 0; i < kGroup; ++i) {
         round_row(group_scores + i * kKeys + wide.begin, wide.size(), weights + i * kKeys);
       }
@@ -200,8 +193,6 @@ void backward_group(const Pointers<float>& data, const SpanRoom& span, const Blo
     add_bias(data, block.query + i, tile, rows, room.weights + i * kKeys);
     softmax_gradient(room.weights + i * kKeys, room.dscores + i * kKeys, rows, room.log_sums + i, room.means + i);
   });
-  clear_rest(block, group, wide, room.weights);
-  clear_rest(block, group, wide, room.dscores);
   const int64_t panel = wide.begin / kBFloat16Tile * kPairsOfBlock;
   for (int64_t i = 0; i < kGroup; i += 2) {
     const int64_t at = panel + (first + i) * kBFloat16Tile;
@@ -211,15 +202,6 @@ void backward_group(const Pointers<float>& data, const SpanRoom& span, const Blo
   for (int64_t i = 0; i < kGroup; ++i) round_row(dscores + i * kKeys, wide.size(), room.dscore_rows + i * kKeys);
   multiply({kGroup, padded, wide.size(), room.dscore_rows, kKeys, span.key_plain + local * kBFloat16Tile,
             span.padded_keys * kBFloat16Tile, room.dq + first * padded, padded, true});
-}
-
-// Pairs of a group that sees nothing of the tile between groups that do.
-void clear_pairs(const BlockRoom& room, int64_t group, const Columns& wide) {
-  for (int64_t j = wide.begin; j < wide.end; j += kBFloat16Tile) {
-    const int64_t at = j / kBFloat16Tile * kPairsOfBlock + group * kGroup * kBFloat16Tile;
-    std::fill_n(room.weight_pairs + at, kGroup * kBFloat16Tile, uint16_t{0});
-    std::fill_n(room.dscore_pairs + at, kGroup * kBFloat16Tile, uint16_t{0});
-  }
 }
 
 void backward_block(const Pointers<float>& data, const GradientPointers<float>& gradient, const SpanRoom& span,
@@ -249,13 +231,9 @@ void backward_block(const Pointers<float>& data, const GradientPointers<float>& 
     for (int64_t group = 0; group < block.groups(); ++group) {
       const auto seen = seen_by_group(data, block, group, tile);
       wide.push_back(seen.empty() ? Columns{0, 0} : whole_vectors(seen, kBFloat16Depth));
-      if (seen.empty()) {
-        clear_pairs(room, group, all);
-      } else {
-        backward_group(data, span, room, multiply, block, group, tile, seen);
-      }
+      if (!seen.empty()) backward_group(data, span, room, multiply, block, group, tile, seen);
     }
-    // Stretches of keys that the same groups see: first to last, both of which see them.
+    // Stretches of keys that the same groups see, which stand together: within a span no range is empty.
     const auto groups_of = [&](int64_t column) {
       std::pair<int64_t, int64_t> groups{0, 0};
       for (int64_t group = 0; group < block.groups(); ++group) {

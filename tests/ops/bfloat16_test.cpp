@@ -158,14 +158,26 @@ TEST(RangeAttentionBFloat16, IsNearTheReferenceOnPackedCausalDocuments) {
 TEST(RangeAttentionBFloat16, EmptyRangesGiveZerosBesideRangesThatAreNot) {
   if (units().empty()) GTEST_SKIP() << kNoUnit;
   at::manual_seed(8);
-  // Forty queries see keys 0 to 10, a hundred nothing, sixty keys 10 to 20: within one tile.
-  auto begin = at::zeros({200}, at::kLong), end = at::full({200}, 10, at::kLong);
-  begin.narrow(0, 40, 160).fill_(10);
-  end.narrow(0, 140, 60).fill_(20);
+  // Thirty queries see keys 0 to 10, then a group of 32 and more see nothing, the rest keys 10 to 20: within one tile.
+  auto begin = at::zeros({120}, at::kLong), end = at::full({120}, 10, at::kLong);
+  begin.narrow(0, 30, 90).fill_(10);
+  end.narrow(0, 70, 50).fill_(20);
   const auto input = input_of(2, 2, 32, 20, begin, end);
   expect_near_reference(input);
   const auto out = range_attention(input, ProductPrecision::bfloat16);
-  EXPECT_TRUE(at::equal(out.narrow(0, 40, 100), at::zeros({100, 2, 32})));
+  EXPECT_TRUE(at::equal(out.narrow(0, 30, 40), at::zeros({40, 2, 32})));
+}
+
+TEST(RangeAttentionBFloat16, ForgetsWhatACallBeforeLeft) {
+  if (units().empty()) GTEST_SKIP() << kNoUnit;
+  at::manual_seed(13);
+  const test::Threads one{1};
+  const auto causal = [](int64_t queries) {
+    return input_of(1, 1, 32, 64, at::zeros({queries}, at::kLong), at::arange(1, queries + 1, at::kLong));
+  };
+  const auto before = causal(64);
+  test::value_and_gradients(attention(before, true), {before.q_TNH * NAN, before.k_SGH, before.v_SGH});
+  expect_near_reference(causal(40));
 }
 
 TEST(RangeAttentionBFloat16, ReadsNoKeyOutsideTheRanges) {
