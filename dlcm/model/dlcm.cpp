@@ -8,6 +8,8 @@ namespace dlcm {
 namespace {
 
 struct DlcmState final : DecodingState {
+  std::unique_ptr<DecodingState> fork() const override { return std::make_unique<DlcmState>(*this); }
+
   StackState encoder, concepts, decoder;
   ParserState parser;
   PoolingState pooling;

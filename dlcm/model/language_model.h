@@ -25,6 +25,8 @@ struct Output {
 class DecodingState {
  public:
   virtual ~DecodingState() = default;
+  // A state of its own that stands where this one does: the common beginning of several sequences is read once.
+  virtual std::unique_ptr<DecodingState> fork() const = 0;
 };
 
 class LanguageModel : public torch::nn::Module {

@@ -4,6 +4,8 @@ namespace dlcm {
 namespace {
 
 struct LlamaState final : DecodingState {
+  std::unique_ptr<DecodingState> fork() const override { return std::make_unique<LlamaState>(*this); }
+
   StackState stack;
 };
 
