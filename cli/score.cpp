@@ -2,6 +2,7 @@
 #include "dlcm/infer/score.h"
 #include "cli/model_options.h"
 #include "cli/verbs.h"
+#include "dlcm/tokenizer/jsonl.h"
 #include "dlcm/tokenizer/text_input.h"
 #include "dlcm/util/error.h"
 
@@ -20,14 +21,14 @@ struct ScoreOptions : ModelOptions {
 };
 
 // Documents are scored one by one, so that none depends on its neighbours' number or order.
-void score_one(const LoadedModel& model, const std::string& text, double threshold) {
-  std::cout << to_json(score(model, {text}, threshold).front(), *model.tokenizer).dump() << '\n' << std::flush;
+void print(const LoadedModel& model, const std::vector<ScoredDocument>& documents) {
+  std::cout << to_json(documents.front(), *model.tokenizer).dump() << '\n' << std::flush;
 }
 
 void score_file(const LoadedModel& model, const std::string& path, double threshold) {
   TextInput input({path}, std::cin);
   bool found = false;
-  for (std::string document; input.next(document); found = true) score_one(model, document, threshold);
+  for (std::string document; input.next(document); found = true) print(model, score(model, {document}, threshold));
   if (!found) throw Error("expected text in {}, found none: give a file that is not empty", path);
 }
 
@@ -35,10 +36,16 @@ void score_lines(const LoadedModel& model, double threshold) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!value.is_string()) {
-      throw Error("expected a JSON string in line {} of standard input, found {}", number, line);
+    if (value.is_string()) {
+      print(model, score(model, {value.get_ref<const std::string&>()}, threshold));
+      continue;
     }
-    score_one(model, value.get_ref<const std::string&>(), threshold);
+    const auto ids = ids_of_json(*model.tokenizer, value);
+    if (!ids || ids->empty()) {
+      throw Error("expected a JSON string, or an array of ids from 0 to {}, in line {} of standard input, found {}",
+                  model.tokenizer->vocabulary() - 1, number, line);
+    }
+    print(model, score_ids(model, {*ids}, threshold));
   }
 }
 
@@ -49,10 +56,11 @@ void add_score(CLI::App& app, int& /*status*/) {
   auto* verb = app.add_subcommand(
       "score",
       "Log-probabilities and concepts of documents: JSON strings, one a line of standard input, or a text file.\n"
-      "Each document gives one JSON object: tokens, ids, logprobs (nats), boundary_prob and boundary with one entry "
-      "per\n"
-      "token, of which the first is <|bos|> with the logprob null; nll, the sum over the text's tokens; bytes of the\n"
-      "text; bits_per_byte. A model without concepts gives null for boundary_prob and boundary.");
+      "Each document gives one JSON object: tokens, ids, logprobs (nats), greedy (the token was the most likely one),\n"
+      "boundary_prob and boundary with one entry per token, of which the first is <|bos|> with logprob and greedy "
+      "null;\n"
+      "nll, the sum over the text's tokens; bytes of the text; bits_per_byte. A model without concepts gives null for\n"
+      "boundary_prob and boundary. A line may also hold an array of ids, which is scored as it is, without <|bos|>.");
   add_model_options(*verb, *options);
   verb->add_option("--text", options->text,
                    "score the documents of this file or folder, as `dlcm data build` splits them, not standard input");

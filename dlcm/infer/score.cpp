@@ -1,7 +1,7 @@
 #include "dlcm/infer/score.h"
 
 #include "dlcm/data/dataset.h"
-#include "dlcm/ops/cross_entropy.h"
+#include "dlcm/infer/token_scores.h"
 #include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
@@ -39,13 +39,22 @@ class Place {
   size_t token_ = 0;
 };
 
-void fill(const Batch& batch, const at::Tensor& nll_T, const std::optional<Cut>& cut, Place& place) {
-  const auto nll = nll_T.to(at::kDouble);
+// The scores of the rows that have a target, in their order.
+std::vector<TokenScore> target_scores(const LanguageModel& model, const Batch& batch, const at::Tensor& y_TD) {
+  std::vector<TokenQuery> queries;
+  const auto* target = batch.target_T.const_data_ptr<int64_t>();
+  for (int64_t t = 0; t < batch.tokens(); ++t) {
+    if (target[t] >= 0) queries.push_back({t, target[t]});
+  }
+  return token_scores(model, y_TD, queries);
+}
+
+void fill(const Batch& batch, const std::vector<TokenScore>& scores, const std::optional<Cut>& cut, Place& place) {
   const auto p = cut ? cut->p_T.to(at::kDouble).contiguous() : at::Tensor();
-  const auto* nll_row = nll.const_data_ptr<double>();
   const auto* p_row = cut ? p.const_data_ptr<double>() : nullptr;
   const auto* boundary = cut ? cut->boundary_T.const_data_ptr<bool>() : nullptr;
   const auto* token = batch.token_T.const_data_ptr<int64_t>();
+  auto next = scores.begin();
   for (int64_t t = 0; t < batch.tokens(); ++t, place.advance()) {
     auto& document = place.document();
     TORCH_CHECK(token[t] == document.ids[place.token()],
@@ -54,10 +63,12 @@ void fill(const Batch& batch, const at::Tensor& nll_T, const std::optional<Cut>&
       document.boundary_prob[place.token()] = p_row[t];
       document.boundary[place.token()] = boundary[t];
     }
-    // The row of a token holds the loss of the one after it.
+    // The row of a token holds the score of the one after it.
     if (place.token() + 1 == document.ids.size()) continue;
-    document.logprobs[place.token() + 1] = -nll_row[t];
-    document.nll += nll_row[t];
+    document.logprobs[place.token() + 1] = next->logprob;
+    document.greedy[place.token() + 1] = next->greedy;
+    document.nll -= next->logprob;
+    ++next;
   }
 }
 
@@ -83,26 +94,34 @@ std::vector<Batch> batches_for(const LoadedModel& model, const std::vector<std::
 }
 
 std::vector<ScoredDocument> score(const LoadedModel& model, const std::vector<std::string>& texts, double threshold) {
+  std::vector<std::vector<int32_t>> ids;
+  for (const auto& text : texts) ids.push_back(document_ids(*model.tokenizer, text));
+  auto documents = score_ids(model, ids, threshold);
+  for (size_t i = 0; i < texts.size(); ++i) documents[i].bytes = static_cast<int64_t>(texts[i].size());
+  return documents;
+}
+
+std::vector<ScoredDocument> score_ids(const LoadedModel& model, const std::vector<std::vector<int32_t>>& ids,
+                                      double threshold) {
   const at::NoGradGuard no_gradient;
   std::vector<ScoredDocument> documents;
-  std::vector<std::vector<int32_t>> ids;
-  for (const auto& text : texts) {
-    ids.push_back(document_ids(*model.tokenizer, text));
+  for (const auto& document_tokens : ids) {
     auto& document = documents.emplace_back();
-    document.ids = ids.back();
-    for (const auto id : document.ids) document.pieces.push_back(model.tokenizer->piece(id));
+    document.ids = document_tokens;
+    for (const auto id : document.ids) {
+      document.pieces.push_back(model.tokenizer->piece(id));
+      if (document.pieces.size() > 1) document.bytes += static_cast<int64_t>(document.pieces.back().size());
+    }
     document.logprobs.resize(document.ids.size());
+    document.greedy.resize(document.ids.size());
     document.boundary_prob.resize(model.has_concepts() ? document.ids.size() : 0);
     document.boundary.resize(document.boundary_prob.size());
     document.threshold = threshold;
-    document.bytes = static_cast<int64_t>(text.size());
   }
-  const auto head = model.model->head().detach();  // asks cross_entropy for no gradient
   Place place(documents);
   for (const auto& batch : batches_for(model, ids)) {
     const auto output = model.model->forward(batch, Decision::evaluation(threshold));
-    const auto nll_T = cross_entropy(output.y_TD, head, batch.target_T, model.model->logit_scale()).nll_T;
-    fill(batch, nll_T, output.cut, place);
+    fill(batch, target_scores(*model.model, batch, output.y_TD), output.cut, place);
   }
   return documents;
 }
@@ -114,6 +133,8 @@ nlohmann::ordered_json to_json(const ScoredDocument& document, const Tokenizer& 
   json["ids"] = document.ids;
   json["logprobs"] = document.logprobs;
   json["logprobs"][0] = nullptr;
+  json["greedy"] = document.greedy;
+  json["greedy"][0] = nullptr;
   if (document.boundary.empty()) {
     json["boundary_prob"] = nullptr;
     json["boundary"] = nullptr;

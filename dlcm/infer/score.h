@@ -12,16 +12,17 @@
 
 namespace dlcm {
 
-// All arrays have one entry per token; the first token is <|bos|>, which is given and not predicted.
+// All arrays have one entry per token; the first token, <|bos|> for a text, is given and not predicted.
 struct ScoredDocument {
   std::vector<int32_t> ids;
   std::vector<std::string> pieces;    // the tokens' bytes, which may be parts of characters; empty for <|bos|>
   std::vector<double> logprobs;       // in nats; the first is 0 and means nothing
+  std::vector<bool> greedy;           // whether the token was the most likely one; the first means nothing
   std::vector<double> boundary_prob;  // p: 1 at the first token of a piece of train.context tokens; empty for llama
   std::vector<bool> boundary;         // whether the token opens a concept; empty for llama
   double threshold = 0.5;             // used
-  double nll = 0.0;                   // of all tokens but <|bos|>, in nats
-  int64_t bytes = 0;                  // of the text
+  double nll = 0.0;                   // of all tokens but the first, in nats
+  int64_t bytes = 0;                  // of the text, or of all ids but the first
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
   int64_t concepts() const;
@@ -31,15 +32,18 @@ struct ScoredDocument {
 // Texts of any bytes; a long one is cut into pieces of train.context tokens, each of which starts afresh, as in
 // training. Texts are packed into batches of at most about train.micro_batch_tokens tokens.
 std::vector<ScoredDocument> score(const LoadedModel& model, const std::vector<std::string>& texts, double threshold);
+// The same for ids, none added; each document has at least one, all of the tokenizer's vocabulary.
+std::vector<ScoredDocument> score_ids(const LoadedModel& model, const std::vector<std::vector<int32_t>>& documents,
+                                      double threshold);
 
 // <|bos|> and the text's ids.
 std::vector<int32_t> document_ids(const Tokenizer& tokenizer, std::string_view text);
 
-// Batches of such documents as the model was trained on, for score and evaluate.
+// Batches of such documents, cut as the model was trained.
 std::vector<Batch> batches_for(const LoadedModel& model, const std::vector<std::vector<int32_t>>& documents);
 
-// One object: tokens, ids, logprobs, boundary_prob, boundary, nll, bytes, bits_per_byte. Bytes of a token that are not
-// valid UTF-8 become U+FFFD; what the model or the text does not have is null.
+// One object: tokens, ids, logprobs, greedy, boundary_prob, boundary, nll, bytes, bits_per_byte. Bytes of a token that
+// are not valid UTF-8 become U+FFFD; what the model or the text does not have is null.
 nlohmann::ordered_json to_json(const ScoredDocument& document, const Tokenizer& tokenizer);
 
 }  // namespace dlcm

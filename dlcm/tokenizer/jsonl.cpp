@@ -52,6 +52,18 @@ void for_each_line(std::istream& input, std::ostream& output, std::string_view e
 
 }  // namespace
 
+std::optional<std::vector<int32_t>> ids_of_json(const Tokenizer& tokenizer, const json& value) {
+  if (!value.is_array()) return std::nullopt;
+  std::vector<int32_t> ids;
+  for (const auto& id : value) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(tokenizer.vocabulary())) {
+      return std::nullopt;
+    }
+    ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
 void encode_jsonl(const Tokenizer& tokenizer, std::istream& input, std::ostream& output, bool add_specials) {
   for_each_line(input, output, "a JSON string", [&](const json& value) -> std::optional<std::string> {
     if (!value.is_string()) return std::nullopt;
@@ -64,17 +76,9 @@ void encode_jsonl(const Tokenizer& tokenizer, std::istream& input, std::ostream&
 void decode_jsonl(const Tokenizer& tokenizer, std::istream& input, std::ostream& output) {
   const auto expected = fmt::format("a JSON array of ids from 0 to {}", tokenizer.vocabulary() - 1);
   for_each_line(input, output, expected, [&](const json& value) -> std::optional<std::string> {
-    if (!value.is_array()) return std::nullopt;
-    std::vector<int32_t> ids;
-    for (const auto& id : value) {
-      if (!id.is_number_integer()) return std::nullopt;
-      if (id.is_number_unsigned() && id.get<uint64_t>() >= static_cast<uint64_t>(tokenizer.vocabulary())) {
-        return std::nullopt;
-      }
-      if (id.get<int64_t>() < 0) return std::nullopt;
-      ids.push_back(id.get<int32_t>());
-    }
-    return json(valid_utf8(tokenizer.decode_with_specials(ids))).dump();
+    const auto ids = ids_of_json(tokenizer, value);
+    if (!ids) return std::nullopt;
+    return json(valid_utf8(tokenizer.decode_with_specials(*ids))).dump();
   });
 }
 

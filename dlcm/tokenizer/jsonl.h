@@ -3,9 +3,15 @@
 
 #include "dlcm/tokenizer/tokenizer.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <iosfwd>
+#include <optional>
 
 namespace dlcm {
+
+// The ids of a JSON array of whole numbers of the vocabulary; nothing for any other value.
+std::optional<std::vector<int32_t>> ids_of_json(const Tokenizer& tokenizer, const nlohmann::json& value);
 
 // Lines that are there already are converted together by all cores; each is answered before more are waited for.
 
