@@ -29,19 +29,24 @@ TextEvaluation evaluate_text(const LoadedModel& model, const std::string& path, 
   TextEvaluation result{.name = path, .threshold = threshold, .evaluation = {}};
   std::vector<std::vector<int32_t>> group;
   size_t group_tokens = 0;
+  int64_t bytes = 0;
+  const auto& train = model.config.train;
   const auto evaluate_group = [&] {
-    result.evaluation.add(evaluate(*model.model, batches_for(model, group), *model.tokenizer, threshold));
+    const auto windows = rolling_windows(group, train.context, std::max(train.context, train.micro_batch_tokens));
+    result.evaluation.add(evaluate(*model.model, windows, *model.tokenizer, threshold));
     group.clear();
     group_tokens = 0;
   };
   for (std::string document; input.next(document);) {
     group.push_back(document_ids(*model.tokenizer, document));
     group_tokens += group.back().size();
+    bytes += static_cast<int64_t>(document.size());
     if (group_tokens >= kGroupTokens) evaluate_group();
   }
   if (!group.empty()) evaluate_group();
   if (result.evaluation.targets == 0)
     throw Error("expected text in {}, found none: give a file that is not empty", path);
+  result.evaluation.bytes = bytes;  // as they stand in the file, also where the tokenizer normalises text
   return result;
 }
 

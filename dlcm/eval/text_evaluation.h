@@ -17,7 +17,8 @@ struct TextEvaluation {
   Evaluation evaluation;
 };
 
-// Documents of a text file, a .jsonl file or a folder, read as `dlcm data build` reads them.
+// Documents of a text file, a .jsonl file or a folder, read as `dlcm data build` reads them and predicted in rolling
+// windows (infer/rolling_windows.h).
 // Throws Error where there is no text at `path`.
 TextEvaluation evaluate_text(const LoadedModel& model, const std::string& path, double threshold);
 

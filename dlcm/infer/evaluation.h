@@ -3,6 +3,7 @@
 // everything.
 #pragma once
 
+#include "dlcm/infer/rolling_windows.h"
 #include "dlcm/model/batch.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/tokenizer/tokenizer.h"
@@ -54,6 +55,9 @@ struct Evaluation {
 // Reads every batch once, boundaries at `threshold`; no gradients. Batches as validation_batches and batches_of cut
 // them: a document is what follows a <|bos|>, over pieces and batches.
 Evaluation evaluate(LanguageModel& model, const std::vector<Batch>& batches, const Tokenizer& tokenizer,
+                    double threshold);
+// The same where some rows are only read and do not count.
+Evaluation evaluate(LanguageModel& model, const std::vector<RollingWindows>& batches, const Tokenizer& tokenizer,
                     double threshold);
 
 // The value at quantile `q` in [0, 1] of `sorted` (rising, not empty), interpolated linearly between its entries.

@@ -1,5 +1,6 @@
 #include "dlcm/eval/text_evaluation.h"
 
+#include "dlcm/infer/continuations.h"
 #include "dlcm/infer/score.h"
 #include "dlcm/util/error.h"
 #include "tests/infer/tiny_model.h"
@@ -31,18 +32,28 @@ class EvalText : public testing::Test {
   LoadedModel model_;
 };
 
-TEST_F(EvalText, IsTheSumOfItsDocumentsScores) {
+// The second document is longer than the context: its last window reaches back into the one before.
+TEST_F(EvalText, IsTheSumOfItsRollingWindows) {
   const auto result = evaluate_text(model_, directory_ / "two.txt", 0.6);
-  double nll = 0.0;
-  int64_t concepts = 0;
-  for (const auto& document : score(model_, {kFirst, kSecond}, 0.6)) {
-    nll += document.nll;
-    concepts += document.concepts();
+  std::vector<Continuation> windows;
+  int64_t tokens = 0;
+  for (const auto& text : {kFirst, kSecond}) {
+    const auto ids = document_ids(*model_.tokenizer, text);
+    const auto predicted = static_cast<int64_t>(ids.size()) - 1, context = model_.config.train.context;
+    tokens += predicted + 1;
+    for (int64_t first = 0; first < predicted; first += context) {
+      const int64_t end = std::min(predicted, first + context), begin = first == 0 ? 0 : end - context;
+      windows.push_back(
+          {.ids = {ids.begin() + begin, ids.begin() + end + 1}, .given = static_cast<size_t>(first + 1 - begin)});
+    }
   }
-  EXPECT_EQ(result.evaluation.documents.size(), 2u);
-  EXPECT_EQ(result.evaluation.bytes, static_cast<int64_t>(kFirst.size() + kSecond.size()));
+  EXPECT_EQ(windows.size(), 4u);
+  double nll = 0.0;
+  for (const auto& window : score_continuations(model_, windows, {.threshold = 0.6})) nll -= window.logprob;
   EXPECT_NEAR(result.evaluation.nll, nll, 1e-3);
-  EXPECT_EQ(result.evaluation.concepts, concepts);
+  EXPECT_EQ(result.evaluation.tokens, tokens);
+  EXPECT_EQ(result.evaluation.bytes, static_cast<int64_t>(kFirst.size() + kSecond.size()));
+  EXPECT_EQ(result.evaluation.documents.size(), 2u);
 }
 
 TEST_F(EvalText, TotalIsOverAllFiles) {
