@@ -74,6 +74,9 @@ class ModelVerbs : public testing::Test {
     EXPECT_NE(result.messages.find(reason), std::string::npos) << arguments << ": " << result.messages;
   }
 
+  static inline const std::string kPiqa =
+      "{\"goal\": \"g\", \"sol1\": \"a\", \"sol2\": \"b\", \"label\": 0}\n"
+      "{\"goal\": \"h\", \"sol1\": \"c\", \"sol2\": \"d\", \"label\": 1}\n";
   static inline const std::string kFirst = "It was the best of times,";
   static inline const std::string kSecond = "it was <the> worst of \xC3\xA9poques.\n";
   static inline std::unique_ptr<test::TemporaryDirectory> directory_;
@@ -87,6 +90,20 @@ TEST_F(ModelVerbs, ScoreAnswersEveryLine) {
   EXPECT_EQ(objects[0].at("ids"), (nlohmann::json{257, 97, 98}));
   EXPECT_TRUE(objects[1].at("bits_per_byte").is_null());
   EXPECT_EQ(objects[2].at("bytes"), 3);
+}
+
+TEST_F(ModelVerbs, ScoreTakesIdsAsTheyAre) {
+  const auto result = run("score --model dlcm --jsonl", "\"ab\"\n[257,97,98]\n[97,98]\n");
+  ASSERT_EQ(result.status, 0) << result.messages;
+  const auto objects = result.objects();
+  ASSERT_EQ(objects.size(), 3u);
+  EXPECT_EQ(objects[0], objects[1]);
+  EXPECT_EQ(objects[2].at("ids"), (nlohmann::json{97, 98}));
+  EXPECT_TRUE(objects[2].at("greedy")[0].is_null());
+  EXPECT_TRUE(objects[2].at("greedy")[1].is_boolean());
+  for (const std::string bad : {"[]", "[258]", "[-1]", "[\"a\"]", "3", "{"}) {
+    expect_refused("score --model dlcm --jsonl", "line 2 of standard input", "\"ab\"\n" + bad + "\n");
+  }
 }
 
 TEST_F(ModelVerbs, ScoreReadsTheDocumentsOfAFile) {
@@ -128,6 +145,57 @@ TEST_F(ModelVerbs, EvalAgreesWithScore) {
   const auto table = run("eval --model llama --text two.txt");
   EXPECT_EQ(table.status, 0) << table.messages;
   EXPECT_NE(table.output.find("bits/byte"), std::string::npos) << table.output;
+}
+
+TEST_F(ModelVerbs, EvalAnswersBenchmarks) {
+  test::overwrite(path("piqa.jsonl"), kPiqa);
+  test::overwrite(path("examples.jsonl"), kPiqa + kPiqa);
+  const auto result = run("eval --model dlcm --tasks piqa,lambada=words.jsonl --json --item-log items.log");
+  EXPECT_EQ(result.status, 2);  // there is no words.jsonl, and nothing was written
+  EXPECT_NE(result.messages.find("words.jsonl"), std::string::npos) << result.messages;
+  EXPECT_FALSE(std::ifstream(path("items.log")).good());
+
+  test::overwrite(path("words.jsonl"), "{\"text\": \"a last word\"}\n");
+  const auto both = run("eval --model dlcm --tasks piqa,lambada=words.jsonl --json --item-log items.log");
+  ASSERT_EQ(both.status, 0) << both.messages;
+  const auto objects = both.objects();
+  ASSERT_EQ(objects.size(), 2u);
+  EXPECT_EQ(objects[0].at("task"), "piqa");
+  EXPECT_EQ(objects[0].at("file"), "./piqa.jsonl");
+  EXPECT_EQ(objects[0].at("items"), 2);
+  EXPECT_EQ(objects[1].at("task"), "lambada");
+  std::ifstream log(path("items.log"));
+  std::vector<nlohmann::json> logged;
+  for (std::string line; std::getline(log, line);) logged.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(logged.size(), 3u);
+  EXPECT_EQ(logged[1].at("line"), 2);
+  EXPECT_EQ(logged[1].at("contexts"), (nlohmann::json{"Question: h\nAnswer:"}));
+  EXPECT_EQ(logged[1].at("continuations"), (nlohmann::json{" c", " d"}));
+  EXPECT_EQ(logged[2].at("continuations"), (nlohmann::json{" word"}));
+
+  const auto few =
+      run("eval --model dlcm --tasks piqa --items . --shots 1 --shots-from piqa=examples.jsonl "
+          "--batch-tokens 10 --item-log items.log");
+  ASSERT_EQ(few.status, 0) << few.messages;
+  EXPECT_NE(few.output.find("acc %"), std::string::npos) << few.output;
+  std::ifstream few_log(path("items.log"));
+  std::string line;
+  std::getline(few_log, line);
+  EXPECT_EQ(nlohmann::json::parse(line).at("contexts")[0], "Question: h\nAnswer: d\n\nQuestion: g\nAnswer:");
+}
+
+TEST_F(ModelVerbs, EvalRefusesWrongTasks) {
+  test::overwrite(path("piqa.jsonl"), kPiqa);
+  test::overwrite(path("bad.jsonl"), kPiqa + "{\"goal\": 1}\n");
+  expect_refused("eval --model dlcm", "--text or --tasks");
+  expect_refused("eval --model dlcm --tasks pika", "did you mean \"piqa\"");
+  expect_refused("eval --model dlcm --tasks piqa=bad.jsonl", "line 3 of bad.jsonl");
+  expect_refused("eval --model dlcm --tasks piqa --items nowhere", "nowhere/piqa.jsonl");
+  expect_refused("eval --model dlcm --tasks piqa --shots 2", "--shots 2");
+  expect_refused("eval --model dlcm --tasks piqa --shots -1", "--shots");
+  expect_refused("eval --model dlcm --tasks piqa --shots 1 --shots-from mmlu=bad.jsonl", "mmlu");
+  expect_refused("eval --model dlcm --tasks piqa --text two.txt", "--tasks");
+  expect_refused("eval --model dlcm --text two.txt --shots 1", "--tasks");
 }
 
 TEST_F(ModelVerbs, GenerateStreamsWhatJsonHolds) {
