@@ -1,5 +1,6 @@
 // `dlcm bench`: what this machine does with the parts of a model, beside its limits and the usual ways.
 #include "bench/attention.h"
+#include "bench/evaluation.h"
 #include "bench/tokenization.h"
 #include "bench/training.h"
 #include "cli/verbs.h"
@@ -127,6 +128,29 @@ void add_tokenization(CLI::App& bench) {
   });
 }
 
+void add_evaluation(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("eval", "Items of benchmarks scored a second: alone, side by side, sharing");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<EvaluationBench>();
+  add_common(*subject, common);
+  subject->add_option("--model", arguments->model, "run directory or checkpoint")->required();
+  subject->add_option("--tasks", arguments->tasks, "NAME[=FILE],..., as for dlcm eval")->delimiter(',')->required();
+  subject->add_option("--items", arguments->items, "folder that holds NAME.jsonl for a task without a file")
+      ->capture_default_str();
+  subject->add_option("--shots", arguments->shots, "examples before each question")->capture_default_str();
+  subject->add_option("--limit", arguments->limit, "items of each task")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    if (common->threads > 0) at::set_num_threads(common->threads);
+    const auto lines = bench_evaluation(*arguments);
+    print(*common, lines, evaluation_bench_table(lines));
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, int& /*status*/) {
@@ -135,6 +159,7 @@ void add_bench(CLI::App& app, int& /*status*/) {
   add_attention(*verb);
   add_training(*verb);
   add_tokenization(*verb);
+  add_evaluation(*verb);
 }
 
 }  // namespace dlcm::cli

@@ -1,8 +1,8 @@
 #include "dlcm/eval/record.h"
 
-#include "dlcm/infer/text_stream.h"
 #include "dlcm/io/files.h"
 #include "dlcm/util/error.h"
+#include "dlcm/util/utf8.h"
 
 #include <fmt/ranges.h>
 

@@ -1,6 +1,6 @@
 #include "dlcm/eval/task_result.h"
 
-#include "dlcm/infer/text_stream.h"
+#include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
 
