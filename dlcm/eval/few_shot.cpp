@@ -32,6 +32,9 @@ class Chooser {
   Chooser(ExampleChoice choice, bool from_questions, size_t count)
       : choice_(choice), from_questions_(from_questions), count_(count) {}
 
+  // How many there must be.
+  size_t needed() const { return count_ + (from_questions_ ? 1 : 0); }
+
   // Fewer than asked for where `pool` has too few.
   Examples choose(const Examples& pool, const Question& question) {
     auto chosen = candidates(pool, question);
@@ -40,10 +43,11 @@ class Chooser {
   }
 
  private:
+  bool leaves_out() const { return from_questions_ || choice_ == ExampleChoice::drawn_with_one; }
+
   Examples candidates(const Examples& pool, const Question& question) {
-    const bool leave_out = from_questions_ || choice_ == ExampleChoice::drawn_with_one;
-    if (choice_ == ExampleChoice::first) return leave_out ? without(pool, question) : pool;
-    if (!leave_out) return draw(pool, count_);
+    if (choice_ == ExampleChoice::first) return leaves_out() ? without(pool, question) : pool;
+    if (!leaves_out()) return draw(pool, count_);
     auto others = without(draw(pool, count_ + 1), question);
     // Several copies of the question were among them: once more, without any.
     return others.size() < count_ ? draw(without(pool, question), count_) : others;
@@ -76,9 +80,10 @@ std::vector<std::string> prompt_beginnings(const Benchmark& benchmark, const std
     const auto& known = examples[question.subject];
     const auto chosen = chooser.choose(known, question);
     if (chosen.size() < count) {
-      throw Error("expected more than {} examples{} in {} for --shots {}, found {}: give more examples or fewer shots",
-                  count - (pool ? 1 : 0), question.subject.empty() ? "" : " of " + question.subject,
-                  pool ? pool->file : "the items of " + std::string(benchmark.name), shots, known.size());
+      throw Error("expected at least {} {}{} in {} for --shots {}, found {}: give more of them or ask for fewer shots",
+                  chooser.needed(), pool ? "examples" : "items",
+                  question.subject.empty() ? "" : " of " + question.subject, pool ? pool->file : benchmark.name, shots,
+                  known.size());
     }
     for (const auto* example : chosen) beginning += example->example;
   }

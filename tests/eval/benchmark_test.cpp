@@ -2,6 +2,7 @@
 #include "dlcm/eval/benchmark.h"
 
 #include "dlcm/eval/few_shot.h"
+#include "dlcm/io/files.h"
 #include "dlcm/util/error.h"
 #include "tests/io/temporary_directory.h"
 
@@ -9,6 +10,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 namespace dlcm {
 namespace {
@@ -174,6 +176,47 @@ TEST(Benchmark, LinesMayEndInCarriageReturns) {
   const auto questions = read_questions(benchmark("piqa"), directory / "items.jsonl");
   ASSERT_EQ(questions.size(), 2u);
   EXPECT_EQ(questions[1].line, 3);
+}
+
+// Bytes changed, cut out and doubled at random: every file is read, or refused by name.
+TEST(Benchmark, MutatedFilesAreReadOrRefused) {
+  const test::TemporaryDirectory directory;
+  const auto path = directory / "mutated.jsonl";
+  std::mt19937 random(3);
+  int refused = 0;
+  for (const auto& name : benchmark_names()) {
+    const auto original = read_file(items(name));
+    for (int round = 0; round < 150; ++round) {
+      auto text = original;
+      for (int change = 0; change < 3; ++change) {
+        const size_t place = random() % text.size();
+        switch (random() % 4) {
+          case 0:
+            text[place] = static_cast<char>(random());
+            break;
+          case 1:
+            text[place] = "\"'\\[]{}:,_ \n"[random() % 13];
+            break;
+          case 2:
+            text.erase(place, 1 + random() % 40);
+            break;
+          default:
+            text.insert(place, text.substr(random() % text.size(), random() % 40));
+        }
+      }
+      test::overwrite(path, text);
+      try {
+        for (const auto& question : read_questions(benchmark(name), path)) {
+          EXPECT_LT(question.answer, question.choices.size());
+          EXPECT_TRUE(question.contexts.size() == 1 || question.contexts.size() == question.choices.size());
+        }
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find(path), std::string::npos) << error.what();
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 100);
 }
 
 TEST(FewShot, TooFewExamplesAreAnError) {
