@@ -138,30 +138,33 @@ Question mmlu(const Record& record) {
   return question;
 }
 
-// C-Eval and CMMLU: the same body in fields of different names.
-Question chinese_exam(const Record& record, std::string_view question_field, std::string_view answer_field) {
+// C-Eval and CMMLU: the same body in fields of different names, behind sentences of their own.
+struct ChineseExam {
+  std::string_view name, question_field, answer_field;
+  std::string_view (*subject_name)(std::string_view subject);
+  std::string_view before_subject, after_subject;
+};
+
+Question chinese_exam(const Record& record, const ChineseExam& exam) {
   std::vector<std::string> options;
   for (const auto& letter : letters(4)) options.push_back(record.text(letter));
-  auto question = one_context(lettered(record.text(question_field), options, "答案："), letters(4),
-                              record.label(answer_field, letters(4)));
+  auto question = one_context(lettered(record.text(exam.question_field), options, "答案："), letters(4),
+                              record.label(exam.answer_field, letters(4)));
   question.subject = record.text("subject");
+  const auto name = exam.subject_name(question.subject);
+  if (name.empty()) record.refuse("subject", fmt::format("a subject of {}", exam.name), question.subject);
+  question.description = fmt::format("{}{}{}\n\n", exam.before_subject, name, exam.after_subject);
   return question;
 }
 
 Question ceval(const Record& record) {
-  auto question = chinese_exam(record, "question", "answer");
-  const auto name = ceval_subject_name(question.subject);
-  if (name.empty()) record.refuse("subject", "a subject of C-Eval", question.subject);
-  question.description = fmt::format("以下是中国关于{}的单项选择题，请选出其中的正确答案。\n\n", name);
-  return question;
+  return chinese_exam(record, {"C-Eval", "question", "answer", ceval_subject_name, "以下是中国关于",
+                               "的单项选择题，请选出其中的正确答案。"});
 }
 
 Question cmmlu(const Record& record) {
-  auto question = chinese_exam(record, "Question", "Answer");
-  const auto name = cmmlu_subject_name(question.subject);
-  if (name.empty()) record.refuse("subject", "a subject of CMMLU", question.subject);
-  question.description = fmt::format("以下是关于{}的单项选择题，请直接给出正确答案的选项。\n\n", name);
-  return question;
+  return chinese_exam(record, {"CMMLU", "Question", "Answer", cmmlu_subject_name, "以下是关于",
+                               "的单项选择题，请直接给出正确答案的选项。"});
 }
 
 // All problems of an article; the last one is asked, the ones before it stand answered.

@@ -1,6 +1,7 @@
 // ast.literal_eval for what data sets store as the text of a Python value: strings in lists and dictionaries.
 #include "dlcm/eval/python_text.h"
 #include "dlcm/util/error.h"
+#include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
 
@@ -10,26 +11,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kDeepest = 32;
-
-void append_utf8(std::string& text, char32_t code) {
-  const auto byte = [&](char32_t value) { text += static_cast<char>(static_cast<unsigned char>(value)); };
-  const auto trail = [&](int shift) { byte(0x80 | ((code >> shift) & 0x3F)); };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    trail(0);
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    trail(6);
-    trail(0);
-  } else {
-    byte(0xF0 | code >> 18);
-    trail(12);
-    trail(6);
-    trail(0);
-  }
-}
 
 class Reader {
  public:
@@ -164,7 +145,7 @@ class Reader {
       code = code * base + static_cast<char32_t>(digit);
     }
     if (count < least || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) refuse("the code of a character");
-    append_utf8(text, code);
+    utf8_append(text, code);
     place_ = first + count;
   }
 

@@ -1,9 +1,9 @@
 #include "dlcm/eval/text_evaluation.h"
 
 #include "dlcm/infer/score.h"
-#include "dlcm/util/utf8.h"
 #include "dlcm/tokenizer/text_input.h"
 #include "dlcm/util/error.h"
+#include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
 

@@ -4,6 +4,7 @@
 #include "dlcm/eval/few_shot.h"
 #include "dlcm/io/files.h"
 #include "dlcm/util/error.h"
+#include "tests/eval/items.h"
 #include "tests/io/temporary_directory.h"
 
 #include <gtest/gtest.h>
@@ -16,11 +17,8 @@ namespace dlcm {
 namespace {
 
 using nlohmann::json;
+using test::items;
 using test::message_of;
-
-std::string items(const std::string& task) {
-  return std::string(DLCM_SOURCE_DIR) + "/tests/eval/items/" + task + ".jsonl";
-}
 
 Question question_of(const std::string& task, const json& record) {
   return benchmark(task).question(Record(record, task + ".jsonl", 7));

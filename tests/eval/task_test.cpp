@@ -2,6 +2,7 @@
 
 #include "dlcm/infer/score.h"
 #include "dlcm/util/error.h"
+#include "tests/eval/items.h"
 #include "tests/infer/tiny_model.h"
 #include "tests/io/temporary_directory.h"
 
@@ -13,11 +14,8 @@ namespace dlcm {
 namespace {
 
 using nlohmann::json;
+using test::items;
 using test::message_of;
-
-std::string items(const std::string& task) {
-  return std::string(DLCM_SOURCE_DIR) + "/tests/eval/items/" + task + ".jsonl";
-}
 
 QuestionScores scores_of(std::vector<double> logprobs) {
   QuestionScores scores;
