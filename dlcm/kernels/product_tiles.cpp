@@ -1,0 +1,384 @@
+// Compiled once per instruction set by Highway. Without the precompiled header: targets are set before any include.
+#include "dlcm/kernels/product_tiles.h"
+
+#define HWY_WANT_AVX3_DL  // AVX-512 with VNNI
+// Vectors of unknown size cannot lie in arrays.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "dlcm/kernels/product_tiles.cpp"
+#include <hwy/foreach_target.h>  // before highway.h
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+HWY_BEFORE_NAMESPACE();
+namespace dlcm {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Sums of kMostRows x vectors_of(kMostRows) vectors live in registers: 24 of 32 with AVX-512, 12 of 16 with AVX2.
+constexpr bool kWide = HWY_TARGET <= HWY_AVX3;
+constexpr int kMostRows = kWide ? 12 : 6;
+constexpr int64_t kQuad = 4;  // inputs in one 32-bit lane of weights
+constexpr int64_t kQuadBytes = HWY_TARGET <= HWY_AVX3_DL ? 4 : 8;
+
+#if HWY_TARGET <= HWY_AVX2
+
+using Float = hn::ScalableTag<float>;
+using Integer = hn::ScalableTag<int32_t>;
+using Byte = hn::ScalableTag<uint8_t>;
+using FloatVector = hn::Vec<Float>;
+using IntegerVector = hn::Vec<Integer>;
+using ByteVector = hn::Vec<Byte>;
+
+// Vectors of outputs that `rows` rows take at once: those of a panel where they fit.
+constexpr int vectors_of(int rows) {
+  const int panel = static_cast<int>(kPanelOutputs * sizeof(float) / HWY_LANES(uint8_t));
+  return panel <= 4 && panel * rows <= (kWide ? 24 : 12) ? panel : 2;
+}
+
+HWY_INLINE FloatVector load_weights(const float* from) { return hn::LoadU(Float(), from); }
+HWY_INLINE FloatVector load_weights(const uint16_t* from) {
+  const hn::Rebind<uint16_t, Float> half;
+  const hn::RebindToUnsigned<Float> bits;
+  return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
+}
+
+template <int rows, typename Weight>
+void float_tile(const TileProduct& product) {
+  constexpr int vectors = vectors_of(rows);
+  const Float d;
+  constexpr int64_t lanes = HWY_LANES(float);
+  for (int64_t part = 0; part < kPanelOutputs; part += vectors * lanes) {
+    const auto* HWY_RESTRICT x = static_cast<const float*>(product.activations);
+    const auto* HWY_RESTRICT w = reinterpret_cast<const Weight*>(product.weights) + part;
+    float* HWY_RESTRICT y = product.y + part;
+    FloatVector sum[rows][vectors];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) {
+        sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * lanes) : hn::Zero(d);
+      }
+    }
+    for (int64_t i = 0; i < product.inputs; ++i, x += rows, w += kPanelOutputs) {
+      FloatVector weight[vectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) weight[j] = load_weights(w + j * lanes);
+#pragma GCC unroll 12
+      for (int r = 0; r < rows; ++r) {
+        const auto activation = hn::Set(d, x[r]);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) sum[r][j] = hn::MulAdd(activation, weight[j], sum[r][j]);
+      }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * lanes);
+    }
+  }
+}
+
+// sum += the four products of each lane's bytes (unsigned weights) with a quad of activations; exact.
+#if HWY_TARGET <= HWY_AVX3_DL
+// Highway 1.0 has no name for this instruction of AVX512-VNNI.
+HWY_INLINE IntegerVector add_products(IntegerVector sum, ByteVector weights, const std::byte* quad) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum.raw) : "v"(weights.raw), "m"(*reinterpret_cast<const int32_t*>(quad)));
+  return sum;
+}
+#else
+// Activations are 16-bit: those of the even bytes, then those of the odd ones. 16-bit products of bytes would overflow.
+HWY_INLINE IntegerVector add_products(IntegerVector sum, ByteVector weights, const std::byte* quad) {
+  const hn::Repartition<int16_t, Byte> pairs;
+  const hn::Repartition<uint16_t, Byte> unsigned_pairs;
+  const auto* both = reinterpret_cast<const int32_t*>(quad);
+  const auto even = hn::And(hn::BitCast(pairs, weights), hn::Set(pairs, 0xFF));
+  const auto odd = hn::BitCast(pairs, hn::ShiftRight<8>(hn::BitCast(unsigned_pairs, weights)));
+  auto unused = hn::Zero(Integer());
+  sum = hn::ReorderWidenMulAccumulate(Integer(), even, hn::BitCast(pairs, hn::Set(Integer(), both[0])), sum, unused);
+  return hn::ReorderWidenMulAccumulate(Integer(), odd, hn::BitCast(pairs, hn::Set(Integer(), both[1])), sum, unused);
+}
+#endif
+
+template <int rows, WeightFormat format>
+void quantised_tile(const TileProduct& product) {
+  constexpr int vectors = vectors_of(rows);
+  constexpr bool int4 = format == WeightFormat::int4;
+  constexpr int64_t group = int4 ? 32 : 64;
+  constexpr int64_t lanes = HWY_LANES(float);
+  constexpr int64_t vector_bytes = HWY_LANES(uint8_t);
+  const Float d;
+  const Integer integers;
+  const Byte bytes;
+  const hn::Repartition<uint16_t, Byte> pairs;
+  const auto low_bits = hn::Set(bytes, 0x0F);
+  const int64_t groups = product.inputs / group;
+  const int64_t group_size = static_cast<int64_t>(panel_bytes(format, group));
+  for (int64_t part = 0; part < kPanelOutputs; part += vectors * lanes) {
+    const auto* HWY_RESTRICT x = static_cast<const std::byte*>(product.activations);
+    const auto* HWY_RESTRICT x_scales = product.scales;
+    const auto* HWY_RESTRICT offsets = product.offsets;
+    const std::byte* HWY_RESTRICT packed = product.weights;
+    float* HWY_RESTRICT y = product.y + part;
+    FloatVector sum[rows][vectors];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) {
+        sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * lanes) : hn::Zero(d);
+      }
+    }
+    for (int64_t g = 0; g < groups; ++g, x_scales += rows, offsets += rows, packed += group_size) {
+      const auto* w_scales = reinterpret_cast<const uint16_t*>(packed) + part;
+      const auto* w = reinterpret_cast<const uint8_t*>(packed) + sizeof(uint16_t) * kPanelOutputs + kQuad * part;
+      IntegerVector products[rows][vectors];
+#pragma GCC unroll 12
+      for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) products[r][j] = hn::Set(integers, offsets[r]);
+      }
+      for (int64_t quad = 0; quad < group / kQuad; quad += int4 ? 2 : 1, w += kQuad * kPanelOutputs) {
+        ByteVector first[vectors];
+        [[maybe_unused]] ByteVector second[vectors];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) {
+          const auto loaded = hn::LoadU(bytes, w + j * vector_bytes);
+          if constexpr (int4) {
+            first[j] = hn::And(loaded, low_bits);
+            second[j] = hn::And(hn::BitCast(bytes, hn::ShiftRight<4>(hn::BitCast(pairs, loaded))), low_bits);
+          } else {
+            first[j] = loaded;
+          }
+        }
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+          for (int j = 0; j < vectors; ++j) products[r][j] = add_products(products[r][j], first[j], x + r * kQuadBytes);
+        }
+        x += rows * kQuadBytes;
+        if constexpr (int4) {
+#pragma GCC unroll 12
+          for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; ++j) {
+              products[r][j] = add_products(products[r][j], second[j], x + r * kQuadBytes);
+            }
+          }
+          x += rows * kQuadBytes;
+        }
+      }
+      FloatVector w_scale[vectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) w_scale[j] = load_weights(w_scales + j * lanes);
+#pragma GCC unroll 12
+      for (int r = 0; r < rows; ++r) {
+        const auto x_scale = hn::Set(d, x_scales[r]);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) {
+          sum[r][j] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, products[r][j]), x_scale), w_scale[j], sum[r][j]);
+        }
+      }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * lanes);
+    }
+  }
+}
+
+template <int rows>
+void tile_of_rows(const TileProduct& product) {
+  switch (product.format) {
+    case WeightFormat::float32:
+      return float_tile<rows, float>(product);
+    case WeightFormat::bfloat16:
+      return float_tile<rows, uint16_t>(product);
+    case WeightFormat::int8:
+      return quantised_tile<rows, WeightFormat::int8>(product);
+    case WeightFormat::int4:
+      return quantised_tile<rows, WeightFormat::int4>(product);
+  }
+}
+
+template <int rows = kMostRows>
+void find_tile(const TileProduct& product) {
+  if (product.rows == rows) return tile_of_rows<rows>(product);
+  if constexpr (rows > 1) find_tile<rows - 1>(product);
+}
+
+void tile(const TileProduct& product) { find_tile(product); }
+
+#else  // any other CPU: plain loops
+
+float weight_of(float stored) { return stored; }
+float weight_of(uint16_t stored) {
+  const uint32_t bits = static_cast<uint32_t>(stored) << 16;
+  float weight;
+  std::memcpy(&weight, &bits, sizeof(weight));
+  return weight;
+}
+
+template <typename Weight>
+void float_tile(const TileProduct& product) {
+  const auto* x = static_cast<const float*>(product.activations);
+  const auto* w = reinterpret_cast<const Weight*>(product.weights);
+  for (int64_t i = 0; i < product.inputs; ++i, x += product.rows, w += kPanelOutputs) {
+    for (int64_t r = 0; r < product.rows; ++r) {
+      float* y = product.y + r * product.y_row;
+      for (int64_t o = 0; o < kPanelOutputs; ++o) y[o] += x[r] * weight_of(w[o]);
+    }
+  }
+}
+
+void quantised_tile(const TileProduct& product) {
+  const bool int4 = product.format == WeightFormat::int4;
+  const int64_t group = group_inputs(product.format);
+  const std::byte* packed = product.weights;
+  for (int64_t g = 0; g < product.inputs / group; ++g, packed += panel_bytes(product.format, group)) {
+    const auto* scales = reinterpret_cast<const uint16_t*>(packed);
+    const auto* w = reinterpret_cast<const uint8_t*>(scales + kPanelOutputs);
+    for (int64_t r = 0; r < product.rows; ++r) {
+      const float x_scale = product.scales[g * product.rows + r];
+      for (int64_t o = 0; o < kPanelOutputs; ++o) {
+        int32_t sum = product.offsets[g * product.rows + r];
+        for (int64_t i = 0; i < group; ++i) {
+          const int64_t quad = i / kQuad, in_quad = i % kQuad;
+          const auto* x = static_cast<const int16_t*>(product.activations) +
+                          ((g * group / kQuad + quad) * product.rows + r) * kQuad;
+          const int activation = x[in_quad % 2 * 2 + in_quad / 2];  // stored as inputs 0, 2, 1, 3
+          const int64_t byte = ((int4 ? quad / 2 : quad) * kPanelOutputs + o) * kQuad + in_quad;
+          sum += activation * (int4 ? w[byte] >> quad % 2 * 4 & 15 : w[byte]);
+        }
+        product.y[r * product.y_row + o] += static_cast<float>(sum) * x_scale * weight_of(scales[o]);
+      }
+    }
+  }
+}
+
+void tile(const TileProduct& product) {
+  for (int64_t r = 0; r < product.rows && !product.continues; ++r) {
+    std::fill_n(product.y + r * product.y_row, kPanelOutputs, 0.0f);
+  }
+  if (product.format == WeightFormat::float32) return float_tile<float>(product);
+  if (product.format == WeightFormat::bfloat16) return float_tile<uint16_t>(product);
+  quantised_tile(product);
+}
+
+#endif
+
+int64_t most_rows() { return kMostRows; }
+int64_t quad_bytes() { return kQuadBytes; }
+
+float quantise(const float* HWY_RESTRICT x, int64_t size, int8_t* HWY_RESTRICT quantised) {
+  const hn::CappedTag<float, 8> d;
+  const hn::Rebind<int16_t, decltype(d)> words;
+  const hn::Rebind<int8_t, decltype(d)> bytes;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto most = hn::Zero(d);
+  auto check = hn::Zero(d);  // NaN where x has a NaN or an infinity: 0 * x
+  for (int64_t i = 0; i < size; i += lanes) {
+    const auto value = hn::LoadU(d, x + i);
+    most = hn::Max(most, hn::Abs(value));
+    check = hn::Add(check, hn::Mul(value, hn::Zero(d)));
+  }
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  const float broken = hn::GetLane(hn::SumOfLanes(d, check));
+  if (broken != 0.0f || largest < 127.0f * std::numeric_limits<float>::min()) {
+    std::memset(quantised, 0, static_cast<size_t>(size));
+    return broken != 0.0f ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
+  }
+  const auto steps = hn::Set(d, 127.0f / largest);
+  for (int64_t i = 0; i < size; i += lanes) {
+    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), steps));
+    hn::StoreU(hn::DemoteTo(bytes, hn::DemoteTo(words, rounded)), bytes, quantised + i);
+  }
+  return largest / 127.0f;
+}
+
+void widen(const uint16_t* HWY_RESTRICT from, float* HWY_RESTRICT to, int64_t size) {
+#if HWY_TARGET <= HWY_AVX2
+  for (int64_t i = 0; i < size; i += HWY_LANES(float)) hn::StoreU(load_weights(from + i), Float(), to + i);
+#else
+  for (int64_t i = 0; i < size; ++i) to[i] = weight_of(from[i]);
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dlcm
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dlcm {
+
+HWY_EXPORT(tile);
+HWY_EXPORT(most_rows);
+HWY_EXPORT(quad_bytes);
+HWY_EXPORT(quantise);
+HWY_EXPORT(widen);
+
+void multiply_tile(const TileProduct& product) { HWY_DYNAMIC_DISPATCH(tile)(product); }
+int64_t most_tile_rows() { return HWY_DYNAMIC_DISPATCH(most_rows)(); }
+int64_t activation_quad_bytes() { return HWY_DYNAMIC_DISPATCH(quad_bytes)(); }
+
+float quantise_group(const float* x, int64_t size, int8_t* quantised) {
+  return HWY_DYNAMIC_DISPATCH(quantise)(x, size, quantised);
+}
+
+void widen_bfloat16(const std::byte* bfloat16, float* wide, int64_t size) {
+  HWY_DYNAMIC_DISPATCH(widen)(reinterpret_cast<const uint16_t*>(bfloat16), wide, size);
+}
+
+void pack_float_activations(const float* x, int64_t x_row, int64_t rows, int64_t inputs, float* packed) {
+  // Blocks of inputs keep what is read and written in the first cache.
+  constexpr int64_t kBlock = 16;
+  for (int64_t begin = 0; begin < inputs; begin += kBlock) {
+    const int64_t end = std::min(inputs, begin + kBlock);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = begin; i < end; ++i) packed[i * rows + r] = x[r * x_row + i];
+    }
+  }
+}
+
+void pack_quantised_activations(WeightFormat format, const float* x, int64_t x_row, int64_t rows, int64_t inputs,
+                                std::byte* packed, float* scales, int32_t* offsets) {
+  constexpr int64_t kQuad = 4, kMostGroup = 64;
+  const int64_t group = group_inputs(format), groups = (inputs + group - 1) / group;
+  const int32_t weight_offset = format == WeightFormat::int4 ? 8 : 128;
+  const int64_t entry = activation_quad_bytes();
+  const auto quantise = HWY_DYNAMIC_DISPATCH(quantise);
+  for (int64_t g = 0; g < groups; ++g) {
+    std::byte* group_start = packed + g * (group / kQuad) * rows * entry;
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* from = x + r * x_row + g * group;
+      alignas(64) float padded[kMostGroup] = {};
+      if ((g + 1) * group > inputs) {
+        std::copy(from, from + (inputs - g * group), padded);
+        from = padded;
+      }
+      alignas(64) int8_t quantised[kMostGroup];
+      scales[g * rows + r] = quantise(from, group, quantised);
+      int32_t sum = 0;
+      for (int64_t i = 0; i < group; ++i) sum += quantised[i];
+      offsets[g * rows + r] = -weight_offset * sum;
+      for (int64_t quad = 0; quad < group / kQuad; ++quad) {
+        const int8_t* four = quantised + quad * kQuad;
+        std::byte* to = group_start + (quad * rows + r) * entry;
+        if (entry == kQuad) {
+          std::memcpy(to, four, kQuad);
+        } else {
+          const int16_t even_odd[kQuad] = {four[0], four[2], four[1], four[3]};
+          std::memcpy(to, even_odd, sizeof(even_odd));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace dlcm
+#endif
