@@ -89,6 +89,18 @@ void check_parser(const Config& config) {
   check_range("parser.threshold", parser.threshold, 0.0, 1.0);
   check_range("parser.cosine_threshold", parser.cosine_threshold, 0.0, 1.0);
   check_size("parser.min_length", parser.min_length);
+  check_range("parser.entropy.threshold", parser.entropy.threshold, 0.0, 100.0);
+  check_size("parser.entropy.width", parser.entropy.width, 0, kLargestWidth);
+  check_size("parser.entropy.base_width", parser.entropy.base_width, 0, kLargestWidth);
+  if (parser.entropy.width > 0) {
+    check_size("parser.entropy.layers", parser.entropy.layers, 1, kMostLayers);
+    check_stack("parser.entropy", parser.entropy.stack());
+  } else if (parser.rule == BoundaryRule::entropy && parser.entropy.model.empty()) {
+    throw ConfigError(
+        {"parser.rule", "parser.entropy.model"},
+        "parser.rule = \"entropy\" needs parser.entropy.model, a run or checkpoint of a llama model trained on "
+        "the same tokenizer: train a small one first");
+  }
   if (parser.gradient == ParserGradient::smoothing && config.smoothing.kind != SmoothingKind::moving_average) {
     throw ConfigError({"parser.gradient", "smoothing.kind"},
                       "parser.gradient = \"smoothing\" needs smoothing.kind = \"moving_average\": the identity has no "

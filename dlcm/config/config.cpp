@@ -79,6 +79,10 @@ void read_field(Field& field, const toml::node& node, const std::string& key, co
     const auto value = node.is_number() ? node.value<double>() : std::nullopt;
     if (!value || !std::isfinite(*value)) wrong_type("a finite number", node, key, source);
     field = *value;
+  } else if constexpr (std::is_same_v<Field, std::string>) {
+    const auto value = node.value_exact<std::string>();
+    if (!value) wrong_type("text in quotes", node, key, source);
+    field = *value;
   } else if constexpr (std::is_enum_v<Field>) {
     const auto value = node.value_exact<std::string>();
     const auto& names = EnumNames<Field>::value;
@@ -110,6 +114,10 @@ std::string toml_value(const Field& field) {
     return field ? "true" : "false";
   } else if constexpr (std::is_enum_v<Field>) {
     return fmt::format("\"{}\"", name_of(field));
+  } else if constexpr (std::is_same_v<Field, std::string>) {
+    std::ostringstream text;
+    text << toml::value<std::string>(field);
+    return text.str();
   } else if constexpr (std::is_same_v<Field, double>) {
     auto text = fmt::format("{}", field);  // the shortest form that reads back to the same double
     if (text.find_first_of(".e") == std::string::npos) text += ".0";
@@ -126,13 +134,15 @@ std::string values_of() {
     return "true, false";
   } else if constexpr (std::is_enum_v<Field>) {
     return names_of<Field>();
+  } else if constexpr (std::is_same_v<Field, std::string>) {
+    return "text";
   } else {
     return std::is_same_v<Field, double> ? "number" : "whole number";
   }
 }
 
 template <typename Field>
-constexpr bool is_leaf = std::is_arithmetic_v<Field> || std::is_enum_v<Field>;
+constexpr bool is_leaf = std::is_arithmetic_v<Field> || std::is_enum_v<Field> || std::is_same_v<Field, std::string>;
 
 template <typename Table>
 void collect_entries(const Table& table, const std::string& prefix, std::vector<ConfigEntry>& entries) {
@@ -169,8 +179,8 @@ toml::table parse_toml(std::string_view text, const Source& source) {
   }
 }
 
-// "a.b=c" as the TOML document "a.b = c"; a value that begins with a letter and is no TOML word is a string, so that
-// --set parser.rule=stride needs no quotes.
+// "a.b=c" as the TOML document "a.b = c"; a value that begins with a letter, "/", "." or "~" and is no TOML word is a
+// string, so that --set parser.rule=stride and a path need no quotes.
 toml::table parse_setting(const std::string& setting, const Source& source) {
   const auto equals = std::min(setting.find('='), setting.size());
   const auto key = setting.substr(0, equals);
@@ -181,8 +191,9 @@ toml::table parse_setting(const std::string& setting, const Source& source) {
     throw Error("--set expects KEY=VALUE such as train.steps=120, found \"{}\"", setting);
   }
   const auto value = setting.substr(equals + 1);
-  const bool is_word = std::isalpha(static_cast<unsigned char>(value[0])) && value != "true" && value != "false" &&
-                       value != "inf" && value != "nan";
+  const bool begins_word = std::isalpha(static_cast<unsigned char>(value[0])) ||
+                           std::string_view("/.~").find(value[0]) != std::string_view::npos;
+  const bool is_word = begins_word && value != "true" && value != "false" && value != "inf" && value != "nan";
   return parse_toml(key + " = " + (is_word ? fmt::format("\"{}\"", value) : value), source);
 }
 

@@ -15,7 +15,7 @@ namespace dlcm {
 
 enum class ModelKind { dlcm, llama };
 // SPEC section 1, "Boundary rules".
-enum class BoundaryRule { learned, cosine, stride, random, whitespace };
+enum class BoundaryRule { learned, cosine, stride, random, whitespace, entropy };
 // Over which tokens the auxiliary loss takes F and G (SPEC section 2).
 enum class ParserScope { global, sequence };
 // How training turns the score p into a boundary: a Bernoulli draw of sharpened p, or p >= 0.5.
@@ -36,7 +36,8 @@ struct EnumNames<ModelKind> {
 };
 template <>
 struct EnumNames<BoundaryRule> {
-  static constexpr std::array<std::string_view, 5> value{"learned", "cosine", "stride", "random", "whitespace"};
+  static constexpr std::array<std::string_view, 6> value{"learned", "cosine",     "stride",
+                                                         "random",  "whitespace", "entropy"};
 };
 template <>
 struct EnumNames<ParserScope> {
@@ -142,6 +143,34 @@ struct ModelConfig {
   }
 };
 
+// The small language model of the entropy rule: a llama model whose weights a training takes over, unchanged, and keeps
+// in its checkpoints.
+struct EntropyConfig {
+  std::string model;
+  double threshold = 0.0;
+  int64_t width = 0;
+  int64_t base_width = 0;
+  int64_t layers = 0;
+  int64_t feed_forward = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+
+  template <typename Self, typename Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("model", self.model, "run or checkpoint of the llama model, read when a training begins");
+    visit(
+        "threshold", self.threshold,
+        "nats of its next-token entropy above which a concept opens; 0 is set for parser.ratio when a training begins");
+    visit("width", self.width, "its width; 0 takes this and what follows from the model");
+    visit("base_width", self.base_width, "its mup.base_token_width");
+    visit("layers", self.layers, "its layers");
+    visit("feed_forward", self.feed_forward, "width of its SwiGLU");
+    visit("heads", self.heads, "its query heads");
+    visit("kv_heads", self.kv_heads, "its key and value heads");
+  }
+  StackConfig stack() const { return {width, layers, feed_forward, heads, kv_heads}; }
+};
+
 struct ParserConfig {
   BoundaryRule rule = BoundaryRule::learned;
   ParserScope scope = ParserScope::global;
@@ -155,6 +184,7 @@ struct ParserConfig {
   bool calibrate = true;
   double cosine_threshold = 0.5;
   int64_t min_length = 3;
+  EntropyConfig entropy;
 
   template <typename Self, typename Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -170,6 +200,7 @@ struct ParserConfig {
     visit("calibrate", self.calibrate, "keep threshold at the running (1 - 1/R) quantile of p in training");
     visit("cosine_threshold", self.cosine_threshold, "tau of the cosine rule, on (1 - cos)/2 of raw h");
     visit("min_length", self.min_length, "tokens a segment must have before the whitespace rule may close it");
+    visit("entropy", self.entropy, "the small language model of the entropy rule");
   }
 };
 

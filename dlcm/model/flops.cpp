@@ -118,6 +118,10 @@ Flops forward_flops(const Config& config, const Work& work) {
   if (config.parser.rule == BoundaryRule::learned) {
     flops.parser = 4.0 * static_cast<double>(config.scan_width()) * width * work.tokens;
   }
+  if (const auto& entropy = config.parser.entropy; config.parser.rule == BoundaryRule::entropy && entropy.width > 0) {
+    flops.parser = stack_flops(entropy.stack(), work.tokens, work.token_pairs) +
+                   2.0 * static_cast<double>(config.model.vocabulary * entropy.width) * work.tokens;
+  }
   flops.pooling = 2.0 * concept_width * width * work.concepts;
   flops.backbone = stack_flops(backbone, work.concepts, work.concept_pairs);
   flops.cross_attention = 4.0 * width * width * work.tokens + 4.0 * kv_width * concept_width * work.concepts +

@@ -38,7 +38,7 @@ double touched_parameters(const ParameterCount& parameters, double ratio);
 // Operations by component.
 struct Flops {
   double encoder = 0.0;  // 0 for llama
-  double parser = 0.0;
+  double parser = 0.0;  // with the model of the entropy rule
   double pooling = 0.0;
   double backbone = 0.0;
   double cross_attention = 0.0;

@@ -9,8 +9,10 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 namespace dlcm {
@@ -45,15 +47,26 @@ class LanguageModel : public torch::nn::Module {
   // [V, D]
   virtual const at::Tensor& head() const = 0;
 
+  // Called by forward with the raw output of each component, until another one is set; for the coordinate check.
+  using Observer = std::function<void(std::string_view component, const at::Tensor& value)>;
+  void set_observer(Observer observer) { observer_ = std::move(observer); }
+
   const Config& config() const { return config_; }
   // The head's only width factor: 1 / s_token (SPEC section 4).
   double logit_scale() const { return 1.0 / config_.token_multiplier(); }
   // y_TD -> logits [T, V]; for decoding and tests, training uses cross_entropy.
   at::Tensor logits(const at::Tensor& y_TD) const { return at::mm(y_TD, head().t()) * logit_scale(); }
+  // y_TD -> double [T]: nats of what the model predicts after each row. Holds the logits of a few rows at a time.
+  at::Tensor next_token_entropies(const at::Tensor& y_TD) const;
 
  protected:
   explicit LanguageModel(Config config) : config_(std::move(config)) {}
+  const at::Tensor& observed(std::string_view component, const at::Tensor& value) const {
+    if (observer_) observer_(component, value);
+    return value;
+  }
   Config config_;
+  Observer observer_;
 };
 
 // Builds the model that the config describes, in float, with weights drawn from config.train.seed.

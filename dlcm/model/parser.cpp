@@ -1,8 +1,12 @@
 #include "dlcm/model/parser.h"
 
+#include "dlcm/model/llama.h"
+#include "dlcm/nn/precision.h"
 #include "dlcm/ops/boundary_scores.h"
 #include "dlcm/ops/uniform.h"
+#include "dlcm/util/error.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace dlcm {
@@ -45,11 +49,34 @@ at::Tensor positions(const Documents& documents, const std::vector<ParserState*>
   return position_T;
 }
 
+Config entropy_model_config(const Config& config) {
+  const auto& entropy = config.parser.entropy;
+  if (entropy.width == 0) {
+    throw Error("the entropy rule's model {} has not been read: its shape is taken when a training begins",
+                entropy.model);
+  }
+  Config of_model = config;
+  of_model.model.kind = ModelKind::llama;
+  of_model.model.token = {.width = entropy.width,
+                          .layers = entropy.layers,
+                          .feed_forward = entropy.feed_forward,
+                          .heads = entropy.heads,
+                          .kv_heads = entropy.kv_heads};
+  of_model.mup.base_token_width = entropy.base_width;
+  return of_model;
+}
+
 }  // namespace
 
 at::Tensor sharpen(const at::Tensor& p_T, double temperature) {
   const auto p = p_T.to(at::kDouble);
   return at::sigmoid(temperature * (p.log() - p.neg().log1p()));
+}
+
+std::string entropy_buffer(const std::string& parameter) {
+  auto name = "entropy/" + parameter;
+  std::replace(name.begin(), name.end(), '.', '/');  // the name of a module's tensor holds no dot
+  return name;
 }
 
 ParserImpl::ParserImpl(const Config& config) : config_(config.parser), seed_(config.train.seed) {
@@ -61,6 +88,13 @@ ParserImpl::ParserImpl(const Config& config) : config_(config.parser), seed_(con
   }
   if (config_.rule == BoundaryRule::whitespace) {
     opens_word_V = register_buffer("opens_word", at::zeros({config.model.vocabulary}, at::kByte));
+  }
+  if (config_.rule == BoundaryRule::entropy) {
+    entropy_model_ = std::make_shared<Llama>(entropy_model_config(config));
+    for (auto& entry : entropy_model_->named_parameters()) {
+      entry.value().set_requires_grad(false);
+      register_buffer(entropy_buffer(entry.key()), entry.value());
+    }
   }
 }
 
@@ -79,6 +113,23 @@ at::Tensor ParserImpl::scores(const at::Tensor& h_TD, const Documents& documents
     if (last > documents.offsets[document]) states[document]->previous = q_TC[last - 1].detach().clone();
   }
   return p_T;
+}
+
+at::Tensor ParserImpl::next_entropies(const Batch& batch, const std::vector<ParserState*>& states) const {
+  const at::NoGradGuard no_gradient;
+  const MatrixPrecision in_float(false);  // training and evaluation must agree
+  at::Tensor y_TD;
+  if (states.empty()) {
+    y_TD = entropy_model_->forward(batch, Decision::evaluation(0.5)).y_TD;
+  } else {
+    std::vector<DecodingState*> of_model;
+    for (auto* state : states) {
+      if (!state->entropy_model) state->entropy_model = entropy_model_->new_state();
+      of_model.push_back(state->entropy_model.get());
+    }
+    y_TD = entropy_model_->step(batch, Decision::evaluation(0.5), of_model).y_TD;
+  }
+  return entropy_model_->next_token_entropies(y_TD);
 }
 
 at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision,
@@ -119,6 +170,22 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
       }
       return boundary_T;
     }
+    case BoundaryRule::entropy: {
+      const auto entropy_T = next_entropies(batch, states);
+      const auto* entropy = entropy_T.const_data_ptr<double>();
+      auto boundary_T = at::zeros({batch.tokens()}, at::kBool);
+      auto* boundary = boundary_T.mutable_data_ptr<bool>();
+      for (int64_t document = 0; document < batch.documents.size(); ++document) {
+        const int64_t first = batch.documents.offsets[document], last = batch.documents.offsets[document + 1];
+        for (int64_t t = first; t < last; ++t) {
+          const bool is_first = t == first && position_of_first(states, document) == 0;
+          const double before = t > first ? entropy[t - 1] : states.empty() ? 0.0 : states[document]->next_entropy;
+          boundary[t] = is_first || before > config_.entropy.threshold;
+        }
+        if (!states.empty() && last > first) states[document]->next_entropy = entropy[last - 1];
+      }
+      return boundary_T;
+    }
   }
   TORCH_CHECK(false, "unknown boundary rule");
 }
@@ -129,6 +196,9 @@ Cut ParserImpl::forward(const at::Tensor& h_TD, const Batch& batch, const Decisi
   Cut cut;
   if (scored) cut.p_T = scores(h_TD, batch.documents, states);
   cut.boundary_T = decision.forced_T.defined() ? decision.forced_T : rule_boundaries(cut.p_T, batch, decision, states);
+  if (decision.forced_T.defined() && config_.rule == BoundaryRule::entropy && !states.empty()) {
+    rule_boundaries(cut.p_T, batch, decision, states);  // its model reads these tokens, too
+  }
   if (config_.rule != BoundaryRule::learned) cut.p_T = cut.boundary_T.to(h_TD.scalar_type());
   // A forced decision may not leave a sequence without its first place.
   const auto* boundary = cut.boundary_T.const_data_ptr<bool>();

@@ -1,6 +1,7 @@
 // `train --dry-run`: what a run will take, from the configuration's counts and a few real steps.
 #include "dlcm/model/flops.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/entropy_rule.h"
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/run.h"
 #include "dlcm/train/tensor_memory.h"
@@ -27,6 +28,7 @@ struct StepCost {
 StepCost measure_step(const Config& config, const Dataset& data) {
   const auto model = make_model(config);
   set_tokenizer_tables(*model, *data.tokenizer());
+  load_entropy_model(*model, config);
   AdamW optimizer(*model, config);
   const ShuffledWindows windows(data, config.train.seed, config.train.context);
   WorkerThreads workers(number_of_workers(config)), one(1);
@@ -57,7 +59,7 @@ StepCost measure_step(const Config& config, const Dataset& data) {
 
 nlohmann::json dry_run(const TrainingRequest& request) {
   const Dataset data(request.data, Split::train);
-  const auto config = resolve_config(request.config, *data.tokenizer());
+  const auto config = resolve_config(request.config, data);
   const auto parameters = count_parameters(config);
   const auto memory = training_memory(parameters);
   const double flops_per_token = kTrainingFlopsPerForward * expected_flops_per_token(config).total();

@@ -2,6 +2,7 @@
 
 #include "dlcm/model/dlcm.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/entropy_rule.h"
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/schedule.h"
 #include "dlcm/util/error.h"
@@ -36,7 +37,8 @@ int64_t number_of_workers(const Config& config) {
                    machine_memory_bytes() / 8 / gradients}));
 }
 
-Config resolve_config(Config config, const Tokenizer& tokenizer) {
+Config resolve_config(Config config, const Dataset& data) {
+  const auto& tokenizer = *data.tokenizer();
   if (config.model.vocabulary == 0) config.model.vocabulary = tokenizer.vocabulary();
   if (config.model.vocabulary < tokenizer.vocabulary()) {
     throw Error(
@@ -48,6 +50,7 @@ Config resolve_config(Config config, const Tokenizer& tokenizer) {
   if (config.train.precision == Precision::automatic) {
     config.train.precision = bfloat16_is_fast() ? Precision::bf16 : Precision::fp32;
   }
+  resolve_entropy_rule(config, data);
   return config;
 }
 

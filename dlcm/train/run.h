@@ -13,9 +13,10 @@
 
 namespace dlcm {
 
-// Sets the number of threads (0: one per core this process may use) and resolves model.vocabulary from the tokenizer
-// and train.precision from the CPU. Throws Error where the model's vocabulary is smaller than the tokenizer's.
-Config resolve_config(Config config, const Tokenizer& tokenizer);
+// Sets the number of threads (0: one per core this process may use) and resolves model.vocabulary from the data's
+// tokenizer, train.precision from the CPU and what parser.entropy leaves open (train/entropy_rule.h). Throws Error where
+// the model's vocabulary is smaller than the tokenizer's.
+Config resolve_config(Config config, const Dataset& data);
 
 // Threads that LibTorch will use for config.train.threads.
 void set_threads(const Config& config);

@@ -10,6 +10,7 @@
 #include "dlcm/io/metrics.h"
 #include "dlcm/model/flops.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/entropy_rule.h"
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/resume.h"
 #include "dlcm/train/run.h"
@@ -106,7 +107,7 @@ class Run {
  public:
   explicit Run(const TrainingRequest& request)
       : data_(request.data, Split::train),
-        config_(resolve_config(request.config, *data_.tokenizer())),
+        config_(resolve_config(request.config, data_)),
         output_(request.output) {
     // Where the directory is there, who else trains in it is the first question; else nothing is made before all is
     // well.
@@ -199,7 +200,11 @@ void Run::load_weights() {
   workers_.emplace(number_of_workers(config_));
   model_ = make_model(config_);
   set_tokenizer_tables(*model_, *data_.tokenizer());
-  if (origin_) load_parameters(*model_, origin_->model, "the checkpoint's model.safetensors");
+  if (origin_) {
+    load_parameters(*model_, origin_->model, "the checkpoint's model.safetensors");
+  } else {
+    load_entropy_model(*model_, config_);
+  }
   optimizer_.emplace(*model_, config_);
   if (origin_ && !fresh_data_) optimizer_->load(origin_->optimizer);
   origin_.reset();

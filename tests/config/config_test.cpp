@@ -53,6 +53,8 @@ void randomize(Table& table, std::mt19937_64& generator) {
       if (key == "seed") field = static_cast<int64_t>(generator() >> 3);
       if (key == "steps" || key == "every_steps") field = static_cast<int64_t>(1 + generator() % (1ULL << 40));
       if (key == "vocabulary" || key == "min_length") field = static_cast<int64_t>(1 + generator() % 100000);
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+      field = fmt::format("runs/\"{}\"\\\n\tx", generator() % 100);
     } else {
       randomize(field, generator);
     }
@@ -74,6 +76,7 @@ TEST(Config, EveryFieldSurvivesPrintingAndReading) {
     EXPECT_EQ(again.parser.calibrate, config.parser.calibrate);
     EXPECT_EQ(again.model.vocabulary, config.model.vocabulary);
     EXPECT_EQ(again.optimizer.epsilon, config.optimizer.epsilon);
+    EXPECT_EQ(again.parser.entropy.model, config.parser.entropy.model);
   }
 }
 
@@ -150,7 +153,7 @@ TEST(Config, WrongSettingIsNamed) {
   EXPECT_EQ(refusal("", {"train.steps=120.0"}),
             "--set train.steps=120.0: train.steps expects a whole number, found 120.0");
   EXPECT_EQ(refusal("", {"parser.rule=strid"}),
-            "--set parser.rule=strid: parser.rule expects one of learned, cosine, stride, random, whitespace, found "
+            "--set parser.rule=strid: parser.rule expects one of learned, cosine, stride, random, whitespace, entropy, found "
             "'strid'");
   for (const std::string setting : {"train.steps", "=3", "train.steps=", "# train.steps=3", "[train]\nsteps=3",
                                     "train.steps=3\ntrain.seed=4", ""}) {

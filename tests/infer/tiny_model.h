@@ -30,8 +30,10 @@ inline LoadedModel tiny_model(const Config& config) {
   loaded.model = make_model(config);
   loaded.tokenizer = load_tokenizer("bytes");
   for (int percent = 0; percent <= 100; ++percent) loaded.boundary_quantiles.push_back(percent / 100.0);
+  fill_buffers(*loaded.model);
   for (auto& buffer : loaded.model->named_buffers()) {
-    const auto table = loaded.tokenizer->opens_word();  // the only buffer there is
+    if (!buffer.key().ends_with("opens_word")) continue;
+    const auto table = loaded.tokenizer->opens_word();
     buffer.value().copy_(at::tensor(std::vector<int64_t>(table.begin(), table.end()), at::kLong));
   }
   return loaded;

@@ -27,8 +27,7 @@ struct Case {
 
 std::vector<Case> dlcm_cases() {
   std::vector<Case> cases;
-  for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
-                          BoundaryRule::whitespace}) {
+  for (const auto rule : test::kBoundaryRules) {
     for (const auto decision : {BoundaryDecision::sample, BoundaryDecision::threshold}) {
       if (rule != BoundaryRule::learned && decision == BoundaryDecision::threshold) continue;  // learned alone reads it
       for (const auto gradient :

@@ -73,8 +73,7 @@ TEST(Parameters, AreThoseCountedForEveryShippedConfiguration) {
 }
 
 TEST(Parameters, AreThoseCountedForEveryRule) {
-  for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
-                          BoundaryRule::whitespace}) {
+  for (const auto rule : test::kBoundaryRules) {
     for (const int64_t scan_width : {0, 5}) {
       auto config = test::random_model_config(ModelKind::dlcm);
       config.parser.rule = rule;

@@ -29,9 +29,7 @@ Config parser_config(BoundaryRule rule) {
 Parser random_parser(const Config& config) {
   Parser parser(config);
   randomise(parser);
-  if (config.parser.rule == BoundaryRule::whitespace) {
-    parser->opens_word_V.set_data(at::arange(64).remainder(4).eq(0).to(at::kByte));
-  }
+  test::fill_buffers(*parser);
   return parser;
 }
 
@@ -107,8 +105,7 @@ TEST(Parser, SharpenedScoreIsTheSigmoidOfTheScaledLogit) {
 }
 
 TEST(Parser, ScoreIsOneAtFirstTokensWhateverTheRule) {
-  for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
-                          BoundaryRule::whitespace}) {
+  for (const auto rule : test::kBoundaryRules) {
     ParserProblem problem(rule);
     problem.config.parser.cosine_threshold = 1.0;
     auto parser = random_parser(problem.config);
@@ -126,8 +123,7 @@ TEST(Parser, ScoreIsOneAtFirstTokensWhateverTheRule) {
 
 TEST(Parser, ForcedBoundariesReplaceEveryRule) {
   std::mt19937_64 random(5);
-  for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
-                          BoundaryRule::whitespace}) {
+  for (const auto rule : test::kBoundaryRules) {
     const ParserProblem problem(rule);
     auto parser = random_parser(problem.config);
     const auto forced_T = test::random_boundaries(problem.batch.documents, random);
@@ -226,8 +222,7 @@ TEST(Parser, CosineRuleComparesNeighboursWithItsOwnThreshold) {
 
 TEST(Parser, StatesContinueEveryRule) {
   const at::NoGradGuard no_gradient;
-  for (const auto rule : {BoundaryRule::learned, BoundaryRule::cosine, BoundaryRule::stride, BoundaryRule::random,
-                          BoundaryRule::whitespace}) {
+  for (const auto rule : test::kBoundaryRules) {
     const ParserProblem problem(rule, {37});
     auto parser = random_parser(problem.config);
     const auto whole = parser->forward(problem.h_TD, problem.batch, Decision::evaluation(0.5));

@@ -3,12 +3,19 @@
 
 #include "dlcm/model/language_model.h"
 
+#include <ATen/CPUGeneratorImpl.h>
+
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <memory>
 #include <random>
 #include <vector>
 
 namespace dlcm::test {
+
+inline constexpr std::array kBoundaryRules{BoundaryRule::learned, BoundaryRule::cosine,     BoundaryRule::stride,
+                                           BoundaryRule::random,  BoundaryRule::whitespace, BoundaryRule::entropy};
 
 // Large initial weights, so that attention, scores and logits differ from token to token and nothing is near linear.
 inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
@@ -27,19 +34,39 @@ inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
   config.parser.ratio = 2.5;
   config.parser.decision = BoundaryDecision::sample;  // the harder one: every draw must be the same however a step is split
   config.parser.min_length = 2;
+  config.parser.entropy = {.model = "elsewhere",
+                           // About the median of what weights of fill_buffers predict.
+                           .threshold = std::log(static_cast<double>(vocabulary)) - 0.38,
+                           .width = 12,
+                           .base_width = 0,
+                           .layers = 1,
+                           .feed_forward = 8,
+                           .heads = 2,
+                           .kv_heads = 1};
   config.train.context = 16;
   config.train.tokens_per_step = 96;
   config.train.micro_batch_tokens = 16;
   return config;
 }
 
-// In double. Every fourth id begins a word.
+// The whitespace rule's table and the weights of the entropy rule's model, which initialise() leaves to others: every fourth
+// id begins a word, weights are normal.
+inline void fill_buffers(torch::nn::Module& model) {
+  for (auto& buffer : model.named_buffers()) {
+    auto& value = buffer.value();
+    if (buffer.key().ends_with("opens_word")) {
+      value.set_data(at::arange(value.numel()).remainder(4).eq(0).to(at::kByte));
+    } else {
+      value.normal_(0.0, 0.5, at::make_generator<at::CPUGeneratorImpl>(buffer.key().size()));
+    }
+  }
+}
+
+// In double.
 inline std::shared_ptr<LanguageModel> double_model(const Config& config) {
   auto model = make_model(config);
   model->to(at::kDouble);
-  for (auto& buffer : model->named_buffers()) {  // the whitespace table, which Module::to converted, too
-    buffer.value().set_data(at::arange(config.model.vocabulary).remainder(4).eq(0).to(at::kByte));
-  }
+  fill_buffers(*model);  // Module::to converted the table, too
   return model;
 }
 

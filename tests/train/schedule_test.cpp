@@ -298,7 +298,8 @@ TEST(AdamW, StateOfAnotherModelIsRefused) {
 template <typename Struct, typename Change>
 void for_each_leaf(Struct& settings, const std::string& prefix, Change change) {
   Struct::fields(settings, [&](const char* name, auto& field, const char*) {
-    if constexpr (std::is_class_v<std::remove_reference_t<decltype(field)>>) {
+    using Field = std::remove_reference_t<decltype(field)>;
+    if constexpr (std::is_class_v<Field> && !std::is_same_v<Field, std::string>) {
       for_each_leaf(field, prefix + name + ".", change);
     } else {
       change(prefix + name, field);
@@ -317,6 +318,8 @@ Config with_changed(const Config& config, const std::string& wanted) {
       field = !field;
     } else if constexpr (std::is_same_v<Field, double>) {
       field *= 0.9;
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+      field += "x";
     } else {
       field += 1;
     }
