@@ -21,11 +21,13 @@ void add_segment(CLI::App& app, int& status);
 void add_report(CLI::App& app, int& status);
 void add_analyze(CLI::App& app, int& status);
 void add_sweep(CLI::App& app, int& status);
+void add_coordinate_check(CLI::App& app, int& status);
 void add_fit(CLI::App& app, int& status);
 void add_plan(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 
-inline constexpr std::array kVerbs{add_tokenizer, add_data,   add_info,    add_train, add_eval, add_score, add_generate,
-                                   add_segment,   add_report, add_analyze, add_sweep, add_fit,  add_plan,  add_bench};
+inline constexpr std::array kVerbs{add_tokenizer, add_data,    add_info,   add_train,   add_eval,  add_score,
+                                   add_generate,  add_segment, add_report, add_analyze, add_sweep, add_coordinate_check,
+                                   add_fit,       add_plan,    add_bench};
 
 }  // namespace dlcm::cli

@@ -57,19 +57,21 @@ at::Tensor Dlcm::gate(const Cut& cut, const at::Tensor& opening_token_S) const {
 
 Output Dlcm::forward(const Batch& batch, const Decision& decision) {
   // H = E(x)
-  const auto h_TD = encoder_->forward(at::embedding(embedding_VD_, batch.token_T), batch.documents);
+  const auto x_TD = observed("embedding", at::embedding(embedding_VD_, batch.token_T));
+  const auto h_TD = observed("encoder", encoder_->forward(x_TD, batch.documents));
   // p_t = (1 - cos(q_{t-1}, k_t)) / 2, b ~ Bernoulli(sharpened p) in training, [p >= threshold] in evaluation
   const auto cut = parser_->forward(h_TD, batch, decision);
   // j(t) = sum of b up to t
   const auto segmentation = Segmentation::from(cut.boundary_T, batch.documents);
   // C = Phi(H): the mean of each segment, projected, shifted right by one place
-  const auto c_SW = pooling_->forward(h_TD, segmentation);
+  const auto c_SW = observed("concepts", pooling_->forward(h_TD, segmentation));
   // Z = M(C). PAPER-GAP: M ends in RMSNorm, and its positions are places.
-  const auto z_SW = concepts_norm_->forward(concepts_->forward(c_SW, segmentation.places));
+  const auto z_SW = concepts_norm_->forward(observed("backbone", concepts_->forward(c_SW, segmentation.places)));
   const auto smoothed_SW = smooth(config_.smoothing.kind, z_SW, gate(cut, segmentation.start_S));
   // y = D(Psi(H, Z))
-  const auto read_TD = cross_attention_->forward(h_TD, smoothed_SW, segmentation, cut, batch.documents);
-  const auto y_TD = decoder_norm_->forward(decoder_->forward(read_TD, batch.documents));
+  const auto read_TD =
+      observed("cross-attention", cross_attention_->forward(h_TD, smoothed_SW, segmentation, cut, batch.documents));
+  const auto y_TD = decoder_norm_->forward(observed("decoder", decoder_->forward(read_TD, batch.documents)));
   return {y_TD, cut, segmentation};
 }
 

@@ -21,7 +21,8 @@ Llama::Llama(const Config& config)
       head_(register_module("head", Linear(config.model.token.width, config.model.vocabulary))) {}
 
 Output Llama::forward(const Batch& batch, const Decision&) {
-  const auto h_TD = stack_->forward(at::embedding(embedding_VD_, batch.token_T), batch.documents);
+  const auto x_TD = observed("embedding", at::embedding(embedding_VD_, batch.token_T));
+  const auto h_TD = observed("decoder", stack_->forward(x_TD, batch.documents));
   return {norm_->forward(h_TD), std::nullopt, std::nullopt};
 }
 
