@@ -47,10 +47,7 @@ void sweep(const SweepOptions& options, int& status) {
                                  .program = std::filesystem::read_symlink("/proc/self/exe").string(),
                                  .retry_failed = options.retry_failed});
   if (options.json) {
-    for (auto row : result.rows) {
-      row.erase("config");
-      fmt::print("{}\n", row.dump(-1, ' ', false, Row::error_handler_t::replace));
-    }
+    for (const auto& row : result.rows) fmt::print("{}\n", row.dump(-1, ' ', false, Row::error_handler_t::replace));
   } else {
     fmt::print("{}", rows_text(result.rows, objective));
   }

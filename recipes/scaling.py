@@ -1,0 +1,24 @@
+"""The grid behind Figures 4, 5 and 6, and its fit."""
+
+import json
+import pathlib
+import subprocess
+
+import common
+
+
+def fitted(options):
+    """Trains the grid, its repeated seeds and its plain transformers; returns their rows and the fit as an object."""
+    grid = common.sweep(options, "fig4_scaling")
+    seeds = common.sweep(options, "fig4_seeds")
+    plain = common.sweep(options, "fig4_baseline")
+    done = [row for row in grid + seeds + plain if row["status"] == "done"]
+    file = pathlib.Path(options.output) / "scaling-fit.json"
+    command = [options.dlcm, "fit", *[common.run_directory(options, row) for row in done], "--output", file,
+               "--page", file.with_suffix(".html"), "--json"]
+    output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    return grid, seeds, plain, json.loads(output), file
+
+
+def partial(grid, wanted=27):
+    return f" **Partial: {len(grid)} of {wanted} runs of the grid.**" if len(grid) < wanted else ""
