@@ -4,6 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const drawn = [];
   const NUM_COLOURS = 6;
+  const MOST_NAMES = 18;  // a longer legend would leave no room for the lines
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (index) => style(`--run-${index % NUM_COLOURS}`);
@@ -57,7 +58,7 @@
         : series.intervals,
       showLine: !series.scattered,
       borderWidth: isBar && !series.scattered ? 0 : 1.8,
-      borderDash: series.dashed ? [6, 4] : undefined,
+      borderDash: series.dashed ? [6, 4] : (series.colour < 0 ? index : series.colour) >= NUM_COLOURS ? [9, 2, 2, 2] : undefined,
       pointRadius: series.scattered ? 3 : many || series.dashed ? 0 : 2.5,
       pointHitRadius: 6,
       spanGaps: true,
@@ -110,7 +111,7 @@
       interaction: {mode: chart.categories ? "index" : "nearest", axis: "x", intersect: false},
       plugins: {
         legend: {
-          display: chart.series.length > 1, position: "bottom",
+          display: chart.series.length > 1 && chart.series.length <= MOST_NAMES, position: "bottom",
           labels: {color: style("--text"), boxWidth: 14, boxHeight: 3, padding: 10},
         },
         tooltip: {

@@ -49,9 +49,12 @@ int64_t layers_of(int64_t base, double factor) {
 
 // Floats that a layer keeps per row: its input and its norm, q, k and v, the attention's output, the residual after it
 // and its norm, gate and up, and their product.
-double kept_per_row(const StackConfig& stack) {
-  return static_cast<double>(stack.layers) *
-         static_cast<double>(6 * stack.width + 2 * stack.kv_heads * stack.head_size() + 3 * stack.feed_forward);
+// With checkpointing each layer keeps its input, and one at a time the rest.
+double kept_per_row(const StackConfig& stack, bool checkpointing) {
+  const auto all =
+      static_cast<double>(6 * stack.width + 2 * stack.kv_heads * stack.head_size() + 3 * stack.feed_forward);
+  const auto layers = static_cast<double>(stack.layers);
+  return checkpointing ? layers * static_cast<double>(stack.width) + (stack.layers > 0 ? all : 0.0) : layers * all;
 }
 
 }  // namespace
@@ -129,13 +132,15 @@ Config Family::nearest(const RunScale& scale) const {
 double activation_bytes(const Config& config, int64_t tokens) {
   const auto rows = static_cast<double>(tokens);
   const auto& token = config.model.token;
-  double floats = rows * kept_per_row(token.stack(token.layers + token.encoder_layers + token.decoder_layers));
+  const bool checkpointing = config.train.activation_checkpointing;
+  double floats =
+      rows * kept_per_row(token.stack(token.layers + token.encoder_layers + token.decoder_layers), checkpointing);
   floats += kLogitRows * static_cast<double>(config.model.vocabulary);
   floats += 3.0 * rows * static_cast<double>(token.width);  // the last norm's two sides and the gradient of y
   if (config.model.kind == ModelKind::dlcm) {
     const double concepts = rows / config.parser.ratio;
     const auto kv_width = static_cast<double>(token.kv_heads * token.stack(0).head_size());
-    floats += concepts * kept_per_row(config.model.concepts.stack());
+    floats += concepts * kept_per_row(config.model.concepts.stack(), checkpointing);
     floats += rows * 5.0 * static_cast<double>(token.width) + rows * 2.0 * static_cast<double>(config.scan_width());
     floats += concepts * (4.0 * static_cast<double>(config.model.concepts.width) + 4.0 * kv_width);
   }

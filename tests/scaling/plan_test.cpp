@@ -138,6 +138,9 @@ TEST(Planner, SaysWhatMachinesItTakes) {
   needs = needs_of(config, 1e20, cluster);
   EXPECT_FALSE(needs.fits);
   EXPECT_EQ(needs.least_devices, 3);
+  auto checkpointed = config;
+  checkpointed.train.activation_checkpointing = true;
+  EXPECT_LT(activation_bytes(checkpointed, 4096), 0.6 * activation_bytes(config, 4096));
   cluster.memory_bytes = needs.activation_bytes / 2;
   EXPECT_EQ(needs_of(config, 1e20, cluster).least_devices, 0);
 }
