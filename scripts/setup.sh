@@ -9,6 +9,7 @@ readonly BUILD=build/release
 readonly BUILD_PACKAGES=(
   ca-certificates ccache cmake g++ libceres-dev libcli11-dev libgtest-dev libgmock-dev libhwy-dev libicu-dev libjemalloc-dev libjs-chart.js libonig-dev libsentencepiece-dev libtomlplusplus-dev
   libxxhash-dev mold ninja-build nlohmann-json3-dev pkg-config python3 python3-venv
+  libzstd-dev zlib1g-dev
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -89,7 +89,7 @@ void rename_synced(const std::string& from, const std::string& to) {
 }
 
 InputFile::InputFile(std::string path) : path_(std::move(path)), descriptor_(open_for_reading(path_)) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(descriptor_, &status) != 0) {
     const int error_number = errno;
     ::close(descriptor_);
@@ -172,7 +172,61 @@ AppendFile::~AppendFile() { ::close(descriptor_); }
 
 void AppendFile::append(std::string_view record) { write_all(descriptor_, record, path_); }
 
-RunLock::RunLock(const std::string& run) {
+ResumableFile::ResumableFile(std::string path, int64_t bytes)
+    : path_(std::move(path)),
+      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)),
+      written_bytes_(bytes) {
+  if (descriptor_ < 0) {
+    throw RuntimeFailure("cannot open {} for writing: {}", path_, reason(errno));
+  }
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0 || status.st_size < bytes || ::ftruncate(descriptor_, bytes) != 0 ||
+      ::lseek(descriptor_, bytes, SEEK_SET) < 0) {
+    ::close(descriptor_);
+    throw Error("expected {} bytes in {}, found fewer: remove the interrupted work and begin again", bytes, path_);
+  }
+}
+
+ResumableFile::~ResumableFile() { ::close(descriptor_); }
+
+void ResumableFile::append(std::string_view bytes) {
+  constexpr size_t kBufferBytes = size_t{1} << 20;
+  if (buffer_.size() + bytes.size() > kBufferBytes) {
+    flush();
+  }
+  if (bytes.size() >= kBufferBytes) {
+    write_all(descriptor_, bytes, path_);
+    written_bytes_ += static_cast<int64_t>(bytes.size());
+  } else {
+    buffer_ += bytes;
+  }
+}
+
+void ResumableFile::overwrite(int64_t offset, std::string_view bytes) {
+  flush();
+  if (::lseek(descriptor_, offset, SEEK_SET) < 0) {
+    throw RuntimeFailure("cannot write {}: {}", path_, reason(errno));
+  }
+  write_all(descriptor_, bytes, path_);
+  if (::lseek(descriptor_, written_bytes_, SEEK_SET) < 0) {
+    throw RuntimeFailure("cannot write {}: {}", path_, reason(errno));
+  }
+}
+
+void ResumableFile::flush() {
+  write_all(descriptor_, buffer_, path_);
+  written_bytes_ += static_cast<int64_t>(buffer_.size());
+  buffer_.clear();
+}
+
+void ResumableFile::sync() {
+  flush();
+  if (::fsync(descriptor_) != 0) {
+    throw RuntimeFailure("cannot sync {}: {}", path_, reason(errno));
+  }
+}
+
+RunLock::RunLock(const std::string& run, std::string_view work) {
   std::error_code failure;
   std::filesystem::create_directories(run, failure);
   if (failure) {
@@ -193,7 +247,7 @@ RunLock::RunLock(const std::string& run) {
     }
     std::string process(holder, static_cast<size_t>(std::max<ssize_t>(length, 0)));
     process.erase(process.find_last_not_of('\n') + 1);
-    throw Error("another training is running in {} (process {}): stop it first, or choose another --output", run,
+    throw Error("another {} is running in {} (process {}): stop it first, or choose another --output", work, run,
                 process.empty() ? "unknown" : process);
   }
   // The file stays when the lock goes: removing it would let two processes lock two files of one name.

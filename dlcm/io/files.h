@@ -82,12 +82,38 @@ class AppendFile {
   int descriptor_ = -1;
 };
 
-// The right to train in a run directory, held until this object or its process ends, however it ends.
+// A file that grows through a buffer and can be gone on with from a length that was synced, after a crash too.
+class ResumableFile {
+ public:
+  // Creates the file, or cuts the one that is there to `bytes`. Throws Error where it is shorter than that,
+  // RuntimeFailure where it cannot be opened.
+  ResumableFile(std::string path, int64_t bytes);
+  ~ResumableFile();
+  ResumableFile(const ResumableFile&) = delete;
+  ResumableFile& operator=(const ResumableFile&) = delete;
+
+  // Bytes so far, those in the buffer too.
+  int64_t bytes() const { return written_bytes_ + static_cast<int64_t>(buffer_.size()); }
+  // Each throws RuntimeFailure where the disk does not take all bytes.
+  void append(std::string_view bytes);
+  void overwrite(int64_t offset, std::string_view bytes);  // of bytes that are there
+  void flush();                                            // hands the buffer to the system
+  void sync();                                             // flushes and waits until all is on the disk
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  int64_t written_bytes_ = 0;
+  std::string buffer_;
+};
+
+// The right to write in a directory (a run's, a data set's), held until this object or its process ends, however it
+// ends.
 class RunLock {
  public:
   // Creates the directory where there is none and locks RUN/lock. Throws Error where another process holds the lock,
-  // naming it, and RuntimeFailure where the file system refuses.
-  explicit RunLock(const std::string& run);
+  // naming it and the `work` it is at ("training"), and RuntimeFailure where the file system refuses.
+  explicit RunLock(const std::string& run, std::string_view work = "training");
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

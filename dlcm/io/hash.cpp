@@ -33,19 +33,36 @@ constexpr std::array<uint32_t, 256> make_crc32c_table() {
 
 }  // namespace
 
+Hash128 hash128(std::string_view bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.high64, hash.low64};
+}
+
 std::string hash_bytes(std::string_view bytes) { return hexadecimal(XXH3_128bits(bytes.data(), bytes.size())); }
 
-std::string hash_file(const std::string& path) {
+struct StreamHash::State {
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> value{XXH3_createState(), &XXH3_freeState};
+};
+
+StreamHash::StreamHash() : state_(std::make_unique<State>()) { XXH3_128bits_reset(state_->value.get()); }
+StreamHash::~StreamHash() = default;
+
+void StreamHash::update(std::string_view bytes) {
+  XXH3_128bits_update(state_->value.get(), bytes.data(), bytes.size());
+}
+
+std::string StreamHash::digest() const { return hexadecimal(XXH3_128bits_digest(state_->value.get())); }
+
+std::string hash_file(const std::string& path, int64_t first) {
   const InputFile file(path);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
-  XXH3_128bits_reset(state.get());
-  std::vector<char> piece(static_cast<size_t>(std::min(file.bytes(), kPieceBytes)));
-  for (int64_t offset = 0; offset < file.bytes(); offset += kPieceBytes) {
+  StreamHash hash;
+  std::vector<char> piece(static_cast<size_t>(std::clamp<int64_t>(file.bytes() - first, 0, kPieceBytes)));
+  for (int64_t offset = first; offset < file.bytes(); offset += kPieceBytes) {
     const int64_t length = std::min(file.bytes() - offset, kPieceBytes);
     file.read(offset, piece.data(), length);
-    XXH3_128bits_update(state.get(), piece.data(), static_cast<size_t>(length));
+    hash.update({piece.data(), static_cast<size_t>(length)});
   }
-  return hexadecimal(XXH3_128bits_digest(state.get()));
+  return hash.digest();
 }
 
 uint32_t crc32c(std::string_view bytes) {

@@ -1,6 +1,7 @@
 // Facts about where documents end.
 #include "dlcm/tokenizer/text_input.h"
 #include "dlcm/util/error.h"
+#include "tests/support/compress.h"
 #include "tests/tokenizer/training_text.h"
 
 #include <gmock/gmock.h>
@@ -72,6 +73,17 @@ TEST(TextInput, RefusesWhatItCannotRead) {
   EXPECT_THROW(documents_of({folder.path()}), Error);
   EXPECT_THROW(documents_of({folder.write("a.jsonl.zst", "x")}), Error);
   EXPECT_THROW(documents_of({folder.path()}), Error);
+  EXPECT_THROW(documents_of({"/proc/self/mem"}), RuntimeFailure);
+}
+
+TEST(TextInput, ReadsCompressedFilesAndStandardInput) {
+  TemporaryFolder folder;
+  const std::string records = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
+  folder.write("in/a.jsonl.gz", testing::gzip(records));
+  folder.write("in/b.jsonl.zst", testing::zstd(records));
+  folder.write("in/c.txt.gz", testing::gzip("a\n<|endoftext|>\nb"));
+  EXPECT_EQ(documents_of({folder / "in"}), (Documents{"one", "two", "one", "two", "a", "b"}));
+  EXPECT_EQ(documents_of({"-"}, testing::zstd("a\n<|endoftext|>\nb")), (Documents{"a", "b"}));
 }
 
 TEST(TextInput, CountsWhatItHasRead) {
