@@ -47,45 +47,32 @@ size_t ids_bytes(uint64_t tokens, uint64_t token_bytes) { return (tokens * token
 
 std::string_view as_bytes(const RawHeader& header) { return {reinterpret_cast<const char*>(&header), sizeof header}; }
 
-template <typename Id>
-void append_ids(const std::vector<int32_t>& ids, std::string& payload) {
-  const std::vector<Id> narrow(ids.begin(), ids.end());
-  payload.append(reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(Id));
-}
-
 std::string text_of(const char* field, size_t size) { return {field, ::strnlen(field, size)}; }
 
 }  // namespace
 
 std::string shard_name(std::string_view split, int64_t index) { return fmt::format("{}-{:05}.shard", split, index); }
 
-std::string shard_content(const ShardHeader& header, const std::vector<int32_t>& ids,
-                          const std::vector<int64_t>& offsets) {
-  std::string payload;
-  payload.reserve(ids_bytes(ids.size(), static_cast<uint64_t>(header.token_bytes())) + offsets.size() * 8);
-  if (header.token_bytes() == 2) {
-    append_ids<uint16_t>(ids, payload);
-  } else {
-    append_ids<uint32_t>(ids, payload);
-  }
-  payload.resize(ids_bytes(ids.size(), static_cast<uint64_t>(header.token_bytes())), '\0');
-  payload.append(reinterpret_cast<const char*>(offsets.data()), offsets.size() * sizeof(int64_t));
-
+std::string shard_header(const ShardHeader& header) {
   RawHeader raw{};
   kMagic.copy(raw.magic, sizeof raw.magic);
   raw.version = kShardVersion;
   raw.token_bytes = static_cast<uint32_t>(header.token_bytes());
   raw.index = static_cast<uint32_t>(header.index);
   raw.last = header.last ? 1 : 0;
-  raw.documents = offsets.size() - 1;
-  raw.tokens = ids.size();
+  raw.documents = static_cast<uint64_t>(header.documents);
+  raw.tokens = static_cast<uint64_t>(header.tokens);
   raw.vocabulary = static_cast<uint64_t>(header.vocabulary);
   raw.text_bytes = static_cast<uint64_t>(header.text_bytes);
   header.tokenizer_hash.copy(raw.tokenizer_hash, kHashBytes);
-  hash_bytes(payload).copy(raw.payload_hash, kHashBytes);
+  header.payload_hash.copy(raw.payload_hash, kHashBytes);
   header.domain.copy(raw.domain, kLongestDomainBytes);
   hash_bytes(as_bytes(raw).substr(0, kHashedHeaderBytes)).copy(raw.header_hash, kHashBytes);
-  return std::string(as_bytes(raw)) + payload;
+  return std::string(as_bytes(raw));
+}
+
+int64_t stored_ids_bytes(const ShardHeader& header, int64_t tokens) {
+  return static_cast<int64_t>(ids_bytes(static_cast<uint64_t>(tokens), static_cast<uint64_t>(header.token_bytes())));
 }
 
 Shard::Shard(const std::string& path) {

@@ -32,10 +32,10 @@ struct ShardHeader {
 // The file's name in its directory: "train-00003.shard".
 std::string shard_name(std::string_view split, int64_t index);
 
-// The content of the shard of `ids`, documents laid end to end, document d being [offsets[d], offsets[d + 1]). Of
-// `header` it uses index, last, vocabulary, text_bytes, tokenizer_hash and domain.
-std::string shard_content(const ShardHeader& header, const std::vector<int32_t>& ids,
-                          const std::vector<int64_t>& offsets);
+// The kShardHeaderBytes bytes of a shard's header.
+std::string shard_header(const ShardHeader& header);
+// Bytes of `tokens` ids in the file, with the zeros that fill them up.
+int64_t stored_ids_bytes(const ShardHeader& header, int64_t tokens);
 
 // A shard mapped into memory. Everything is verified when it is opened: sizes, both hashes, offsets, ids.
 class Shard {

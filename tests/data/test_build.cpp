@@ -5,12 +5,14 @@
 #include "dlcm/io/files.h"
 #include "dlcm/tokenizer/train.h"
 #include "dlcm/util/error.h"
+#include "tests/support/compress.h"
 #include "tests/tokenizer/training_text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
@@ -123,7 +125,7 @@ TEST(DataBuild, SetsDocumentsAsideWhateverTheirOrder) {
 
 TEST(DataBuild, LeavesNeitherSplitEmptyOfTwoDocuments) {
   std::mt19937 random(7);
-  for (const double fraction : {1e-12, 0.01, 0.5, 0.999999}) {
+  for (const double fraction : {1e-12, 0.5, 0.999999}) {
     for (int count = 2; count < 6; ++count) {
       std::set<std::string> valid_found;
       for (int round = 0; round < 4; ++round) {
@@ -201,7 +203,8 @@ TEST(DataBuild, RefusesBadInputAndWritesNothing) {
   EXPECT_THAT(refusal({.inputs = {"-"}, .output = data}, "<|endoftext|>\n<|endoftext|>"), HasSubstr("expected text"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation = {folder / "void"}, .output = data}), HasSubstr("void"));
   EXPECT_THAT(refusal({.inputs = {some, folder.write("b.jsonl", "{}")}, .output = data}), HasSubstr("line 1"));
-  EXPECT_THAT(refusal({.inputs = {folder.write("b.jsonl.zst", "x")}, .output = data}), HasSubstr("compressed"));
+  EXPECT_THAT(refusal({.inputs = {folder.write("b.jsonl.zst", "x")}, .output = data}), HasSubstr("zstd"));
+  EXPECT_THAT(refusal({.inputs = {folder.write("c.json.gz", "x")}, .output = data}), HasSubstr("--format"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = 1, .output = data}), HasSubstr("fraction"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = -0.1, .output = data}), HasSubstr("fraction"));
   EXPECT_THAT(refusal({.inputs = {some}, .validation_fraction = std::nan(""), .output = data}), HasSubstr("fraction"));
@@ -227,6 +230,152 @@ TEST(DataBuild, RefusesAFolderThatHoldsSomething) {
   std::filesystem::create_directories(folder / "free");
   EXPECT_EQ(refusal({.inputs = {some}, .output = folder / "free/"}), "");
   EXPECT_EQ(texts_of(folder / "free", Split::train), std::vector<std::string>{"some text"});
+}
+
+TEST(DataBuild, ReadsTheFieldsThatAreNamedAndCountsByLabel) {
+  TemporaryFolder folder;
+  const auto input = folder.write("a.jsonl",
+                                  "{\"body\": \"abc\", \"source\": \"web\"}\n"
+                                  "{\"body\": \"\", \"source\": \"web\"}\n"
+                                  "{\"body\": \"de\", \"source\": \"code\"}\n"
+                                  "{\"source\": \"web\", \"text\": 1, \"body\": \"f\"}\n");
+  const DataBuild request{.inputs = {input},
+                          .validation_fraction = 0,
+                          .output = folder / "data",
+                          .fields = {.text = "body", .domain = "source"}};
+  const auto summary = build(request);
+  EXPECT_EQ(texts_of(folder / "data", Split::train), (std::vector<std::string>{"abc", "de", "f"}));
+  EXPECT_EQ(summary.documents_empty, 1);
+  ASSERT_EQ(summary.train_domains.size(), 2u);
+  EXPECT_EQ(summary.train_domains.at("web").documents, 2);
+  EXPECT_EQ(summary.train_domains.at("web").bytes, 4);
+  EXPECT_EQ(summary.train_domains.at("code").tokens, 4);
+  const auto statistics = nlohmann::json::parse(read_file(folder / "data/statistics.json"));
+  EXPECT_EQ(statistics["train"]["domains"]["web"]["documents"], 2);
+  EXPECT_EQ(statistics["train"]["tokens"], 12);
+  EXPECT_EQ(statistics, nlohmann::json(as_json(summary)));
+}
+
+TEST(DataBuild, RefusesAFieldOfTooManyLabels) {
+  TemporaryFolder folder;
+  std::string lines;
+  for (int index = 0; index < 5000; ++index) lines += fmt::format("{{\"text\": \"a\", \"id\": \"{}\"}}\n", index);
+  EXPECT_THAT(refusal({.inputs = {folder.write("a.jsonl", lines)},
+                       .validation_fraction = 0,
+                       .output = folder / "data",
+                       .fields = {.domain = "id"}}),
+              HasSubstr("line 4097"));
+}
+
+TEST(DataBuild, DropsDuplicatesOnRequestAndKeepsTheFirst) {
+  std::mt19937 random(3);
+  std::vector<std::string> texts, first;
+  for (int index = 0; index < 3000; ++index) {
+    texts.push_back("text " + std::to_string(random() % 1000));
+    if (std::find(first.begin(), first.end(), texts.back()) == first.end()) first.push_back(texts.back());
+  }
+  TemporaryFolder folder;
+  const auto input = folder.write("a", joined(texts));
+  const auto all = build({.inputs = {input}, .validation_fraction = 0, .output = folder / "all"});
+  EXPECT_EQ(all.train.documents, 3000);
+  const auto unique =
+      build({.inputs = {input, input}, .validation_fraction = 0, .output = folder / "unique", .drop_duplicates = true});
+  EXPECT_EQ(texts_of(folder / "unique", Split::train), first);
+  EXPECT_EQ(unique.documents_duplicate, 6000 - static_cast<int64_t>(first.size()));
+  const auto given = build({.inputs = {folder.write("b", joined({"one", "two"}))},
+                            .validation = {folder.write("c", joined({"two", "three", "three"}))},
+                            .output = folder / "given",
+                            .drop_duplicates = true});
+  EXPECT_EQ(texts_of(folder / "given", Split::valid), std::vector<std::string>{"three"})
+      << "what training holds is seen";
+  EXPECT_EQ(given.documents_duplicate, 2);
+}
+
+TEST(DataBuild, WritesTheSameWhateverTheThreads) {
+  TemporaryFolder folder;
+  std::string lines;
+  for (int index = 0; index < 3000; ++index) {
+    lines +=
+        nlohmann::json{{"text", testing::made_up_text(1 + index % 20, static_cast<unsigned>(index))}}.dump() + "\n";
+  }
+  const auto input = folder.write("a.jsonl", lines);
+  std::string first;
+  for (const int64_t threads : {1, 2, 7}) {
+    const auto output = folder / std::to_string(threads);
+    build({.inputs = {input}, .output = output, .threads = threads, .shard_tokens = 100000});
+    const auto hash = Dataset(output, Split::train).hash() + Dataset(output, Split::valid).hash();
+    if (first.empty()) first = hash;
+    EXPECT_EQ(hash, first);
+  }
+}
+
+TEST(DataBuild, LeavesOutAndCountsWhatIsBadOnRequest) {
+  TemporaryFolder folder;
+  std::string many;
+  for (int index = 0; index < 20000; ++index) many += fmt::format("{{\"text\": \"record {}\"}}\n", index);
+  const auto compressed = testing::gzip(many);
+  const std::vector<std::string> inputs{
+      folder.write("a.jsonl",
+                   "{\"text\": \"good\"}\nno json\n{\"text\": 7}\n{\"body\": \"b\"}\n[1]\n{\"text\": \"\xFF\"}\n"
+                   "{\"text\": \"" +
+                       std::string(2000, 'x') + "\"}\n{\"text\": \"last\"}\n{\"text\": \"cut"),
+      folder.write("b.jsonl.gz", compressed.substr(0, compressed.size() - 1000)),
+      folder.write("c.txt", std::string("\xFF\xFE"
+                                        "a\0",
+                                        4)),
+      "/proc/self/mem",
+      folder.write("latin.txt", "caf\xE9"),
+      folder.write("z.txt", "end")};
+  const DataBuild request{.inputs = inputs,
+                          .validation_fraction = 0,
+                          .output = folder / "data",
+                          .rules = {.longest_record_bytes = 1000},
+                          .skip_bad = true};
+  const auto summary = build(request);
+  const std::map<InputFault, int64_t> expected{{InputFault::not_json, 3},   {InputFault::wrong_field, 3},
+                                               {InputFault::too_long, 1},   {InputFault::damaged_file, 1},
+                                               {InputFault::utf16_file, 1}, {InputFault::unreadable_file, 1}};
+  EXPECT_EQ(summary.faults, expected);
+  EXPECT_EQ(summary.documents_not_utf8, 1);
+  const auto texts = texts_of(folder / "data", Split::train);
+  EXPECT_EQ(texts[0], "good");
+  EXPECT_EQ(texts[1], "last");
+  EXPECT_EQ(texts[2], "record 0");
+  EXPECT_EQ(texts[texts.size() - 2], "caf\xE9");
+  EXPECT_EQ(texts.back(), "end");
+  EXPECT_GT(texts.size(), 10000u);
+
+  std::istringstream problems(read_file(folder / "data/problems.jsonl"));
+  std::vector<std::string> places;
+  for (std::string line; std::getline(problems, line);) {
+    const auto problem = nlohmann::json::parse(line);
+    const std::string file = problem["file"];
+    places.push_back(fmt::format("{}:{} {}", file.substr(file.rfind('/') + 1), problem["line"].get<int64_t>(),
+                                 problem["problem"].get<std::string>()));
+  }
+  EXPECT_EQ(places,
+            (std::vector<std::string>{"a.jsonl:2 not_json", "a.jsonl:3 wrong_field", "a.jsonl:4 wrong_field",
+                                      "a.jsonl:5 wrong_field", "a.jsonl:6 not_json", "a.jsonl:7 too_long",
+                                      "a.jsonl:9 not_json", fmt::format("b.jsonl.gz:{} damaged_file", texts.size() - 3),
+                                      "c.txt:1 utf16_file", "mem:1 unreadable_file", "latin.txt:1 not_utf8_kept"}));
+}
+
+TEST(DataBuild, NamesFileAndLineAndTheWayOutOfWhatItRefuses) {
+  TemporaryFolder folder;
+  const auto refusal_of = [&](const std::string& name, const std::string& content) {
+    return refusal(
+        {.inputs = {folder.write(name, content)}, .output = folder / "data", .rules = {.longest_record_bytes = 50}});
+  };
+  const std::string good = "{\"text\": \"good\"}\n";
+  EXPECT_THAT(refusal_of("a.jsonl", good + "{\"text\": }\n"), HasSubstr("line 2 of " + (folder / "a.jsonl")));
+  EXPECT_THAT(refusal_of("a.jsonl", good + "{\"text\": 1}\n"), HasSubstr("a number in the field \"text\""));
+  EXPECT_THAT(refusal_of("a.jsonl", good + good + std::string(99, 'x')),
+              HasSubstr("line 3 of " + (folder / "a.jsonl")));
+  EXPECT_THAT(refusal_of("a.jsonl", good + good + std::string(99, 'x')), HasSubstr("--longest-document"));
+  EXPECT_THAT(refusal_of("a.jsonl", std::string("\xFF\xFE{\0", 4)), HasSubstr("iconv"));
+  EXPECT_THAT(refusal_of("a.jsonl.gz", testing::gzip(good).substr(0, 20)), HasSubstr(folder / "a.jsonl.gz"));
+  EXPECT_THAT(refusal_of("a.jsonl", "7"), HasSubstr("--skip-bad"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "data.partial"));
 }
 
 TEST(DataBuild, CleansUpAfterAnInterruptedBuildOnly) {

@@ -5,6 +5,7 @@
 #include "dlcm/io/files.h"
 #include "dlcm/io/hash.h"
 #include "dlcm/util/error.h"
+#include "tests/data/joined.h"
 #include "tests/tokenizer/training_text.h"
 
 #include <gmock/gmock.h>
@@ -18,7 +19,22 @@ namespace dlcm {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Joined;
+using testing::numbers;
 using testing::TemporaryFolder;
+
+// A whole shard's bytes, of ids and offsets that need not fit together.
+std::string shard_content(ShardHeader header, const std::vector<int32_t>& ids, const std::vector<int64_t>& offsets) {
+  std::string payload;
+  for (const int32_t id : ids)
+    payload.append(reinterpret_cast<const char*>(&id), static_cast<size_t>(header.token_bytes()));
+  payload.resize(static_cast<size_t>(stored_ids_bytes(header, static_cast<int64_t>(ids.size()))));
+  payload.append(reinterpret_cast<const char*>(offsets.data()), offsets.size() * sizeof(int64_t));
+  header.documents = static_cast<int64_t>(offsets.size()) - 1;
+  header.tokens = static_cast<int64_t>(ids.size());
+  header.payload_hash = hash_bytes(payload);
+  return shard_header(header) + payload;
+}
 
 // A data directory of `documents` documents whose text is their number, repeated to a length of up to `longest`.
 std::string make_data(const TemporaryFolder& folder, int documents, int longest, int64_t shard_tokens = 200,
@@ -41,11 +57,6 @@ std::string make_data(const TemporaryFolder& folder, int documents, int longest,
               .shard_tokens = shard_tokens},
              none);
   return output;
-}
-
-std::vector<int64_t> numbers(const at::Tensor& tensor) {
-  const auto* data = tensor.const_data_ptr<int64_t>();
-  return {data, data + tensor.numel()};
 }
 
 void expect_invariants(const Batch& batch, const Tokenizer& tokenizer, int64_t context) {
@@ -287,20 +298,6 @@ TEST(TokenStream, OrdersAreEvenlySpread) {
   ASSERT_EQ(counts.size(), 6u);
   for (const auto& [order, count] : counts) EXPECT_NEAR(count, 1000, 150);
 }
-
-// Joins batches by their rows and pieces.
-struct Joined {
-  std::vector<int64_t> token, target, offsets{0};
-  void add(const Batch& batch) {
-    const auto base = static_cast<int64_t>(token.size());
-    for (const int64_t id : numbers(batch.token_T)) token.push_back(id);
-    for (const int64_t id : numbers(batch.target_T)) target.push_back(id);
-    for (size_t index = 1; index < batch.documents.offsets.size(); ++index) {
-      offsets.push_back(base + batch.documents.offsets[index]);
-    }
-  }
-  bool operator==(const Joined&) const = default;
-};
 
 TEST(TokenStream, ReadsEqualWhateverTheMicroBatches) {
   TemporaryFolder folder;
