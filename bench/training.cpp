@@ -128,7 +128,7 @@ Work work_of(const Config& config, const Batch& batch, const at::Tensor& boundar
 }  // namespace
 
 std::vector<nlohmann::json> bench_training(const Config& config, const std::string& name, int repeats,
-                                           const ShuffledWindows* windows) {
+                                           const MixedWindows* windows) {
   at::manual_seed(1);
   const bool bfloat16 = config.train.precision == Precision::bf16;
   const MatrixPrecision precision(bfloat16);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "dlcm/config/config.h"
-#include "dlcm/data/shuffled_windows.h"
+#include "dlcm/data/mixture.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -21,7 +21,7 @@ namespace dlcm {
 // "first pass": the boundaries of the Global Parser, which a step of several micro-batches needs once more and this
 // step does not contain.
 std::vector<nlohmann::json> bench_training(const Config& config, const std::string& name, int repeats,
-                                           const ShuffledWindows* windows = nullptr);
+                                           const MixedWindows* windows = nullptr);
 
 std::string training_table(const std::vector<nlohmann::json>& lines);
 

@@ -4,7 +4,7 @@
 #include "bench/tokenization.h"
 #include "bench/training.h"
 #include "cli/verbs.h"
-#include "dlcm/data/dataset.h"
+#include "dlcm/data/mixture.h"
 #include "dlcm/nn/precision.h"
 #include "dlcm/train/run.h"
 #include "dlcm/util/error.h"
@@ -96,12 +96,12 @@ void add_training(CLI::App& bench) {
       if (config.train.precision == Precision::automatic) {
         config.train.precision = bfloat16_is_fast() ? Precision::bf16 : Precision::fp32;
       }
-      std::optional<Dataset> data;
-      std::optional<ShuffledWindows> windows;
+      std::optional<Mixture> data;
+      std::optional<MixedWindows> windows;
       if (!arguments->data.empty()) {
         data.emplace(arguments->data, Split::train);
         config.train.threads = at::get_num_threads();
-        config = resolve_config(config, *data->tokenizer());
+        config = resolve_config(config, *data);
         windows.emplace(*data, config.train.seed, config.train.context);
       }
       const auto lines = bench_training(config, path, arguments->repeats, windows ? &*windows : nullptr);

@@ -29,6 +29,11 @@ Config read_config(const Options& options) {
 
 void run(const Options& options, int& status) {
   TrainingRequest request{read_config(options), options.data, options.output, options.resume, std::nullopt};
+  if (request.data.empty()) request.data = request.config.data.path;
+  request.config.data.path = request.data;
+  if (request.data.empty()) {
+    throw Error("--data is missing: give a directory that `dlcm data build` wrote, or a mixture file");
+  }
   if (!options.from.empty()) request.from = options.from;
   if (options.dry_run) {
     const auto estimate = dry_run(request);
@@ -38,7 +43,10 @@ void run(const Options& options, int& status) {
   if (options.output.empty()) throw Error("--output is missing: name the run directory to write");
   const auto result = train(request);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"step", result.step}, {"tokens", result.tokens}, {"interrupted", result.signal.has_value()}}.dump());
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"step", result.step}, {"tokens", result.tokens}, {"interrupted", result.signal.has_value()}}
+            .dump());
   }
   if (result.signal) {
     fmt::print(stderr, "dlcm: stopped by a signal after step {}; everything is saved, --resume goes on\n", result.step);
@@ -52,8 +60,10 @@ void add_train(CLI::App& app, int& status) {
   auto options = std::make_shared<Options>();
   auto* verb = app.add_subcommand("train", "Train a model on a data directory; SIGINT and SIGTERM save and stop");
   verb->add_option("--config", options->config, "TOML file, for example configs/small.toml (--resume: the run's own)");
-  verb->add_option("--set", options->settings, "KEY=VALUE over the file, such as train.steps=120; repeatable")->allow_extra_args(false);
-  verb->add_option("--data", options->data, "directory that `dlcm data build` wrote")->required();
+  verb->add_option("--set", options->settings, "KEY=VALUE over the file, such as train.steps=120; repeatable")
+      ->allow_extra_args(false);
+  verb->add_option("--data", options->data,
+                   "directory that `dlcm data build` wrote, or a mixture file; sets data.path");
   verb->add_option("--output", options->output, "run directory: checkpoints, metrics.jsonl, TensorBoard events");
   verb->add_flag("--resume", options->resume, "go on from the run's newest complete checkpoint");
   verb->add_option("--from", options->from,

@@ -108,16 +108,30 @@ void read_field(Field& field, const toml::node& node, const std::string& key, co
   }
 }
 
+// As a TOML basic string.
+std::string toml_string(std::string_view text) {
+  std::string result = "\"";
+  for (const char letter : text) {
+    if (letter == '"' || letter == '\\') {
+      result += '\\';
+      result += letter;
+    } else if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) {
+      result += fmt::format("\\u{:04x}", static_cast<unsigned>(letter));
+    } else {
+      result += letter;
+    }
+  }
+  return result + '"';
+}
+
 template <typename Field>
 std::string toml_value(const Field& field) {
   if constexpr (std::is_same_v<Field, bool>) {
     return field ? "true" : "false";
-  } else if constexpr (std::is_enum_v<Field>) {
-    return fmt::format("\"{}\"", name_of(field));
   } else if constexpr (std::is_same_v<Field, std::string>) {
-    std::ostringstream text;
-    text << toml::value<std::string>(field);
-    return text.str();
+    return toml_string(field);
+  } else if constexpr (std::is_enum_v<Field>) {
+    return toml_string(name_of(field));
   } else if constexpr (std::is_same_v<Field, double>) {
     auto text = fmt::format("{}", field);  // the shortest form that reads back to the same double
     if (text.find_first_of(".e") == std::string::npos) text += ".0";
@@ -194,7 +208,7 @@ toml::table parse_setting(const std::string& setting, const Source& source) {
   const bool begins_word = std::isalpha(static_cast<unsigned char>(value[0])) ||
                            std::string_view("/.~").find(value[0]) != std::string_view::npos;
   const bool is_word = begins_word && value != "true" && value != "false" && value != "inf" && value != "nan";
-  return parse_toml(key + " = " + (is_word ? fmt::format("\"{}\"", value) : value), source);
+  return parse_toml(key + " = " + (is_word ? toml_string(value) : value), source);
 }
 
 }  // namespace

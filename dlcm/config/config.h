@@ -137,7 +137,9 @@ struct ModelConfig {
     visit("rope_theta", self.rope_theta, "base of the rotary position embedding");
     visit("norm_epsilon", self.norm_epsilon, "epsilon of every RMSNorm");
     visit("init_std", self.init_std, "standard deviation of the initial weights at the base widths");
-    visit("cross_attention", self.cross_attention, "plain: each visible place counts once; replicated: once per token; replication: the same by repeated keys, slower");
+    visit("cross_attention", self.cross_attention,
+          "plain: each visible place counts once; replicated: once per token; replication: the same by repeated keys, "
+          "slower");
     visit("token", self.token, "the token stacks E and D, or the whole baseline");
     visit("concept", self.concepts, "the concept backbone M; not read for llama");
   }
@@ -213,6 +215,15 @@ struct SmoothingConfig {
   }
 };
 
+struct DataConfig {
+  std::string path;
+
+  template <typename Self, typename Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("path", self.path, "a data directory, or a mixture file; --data sets it");
+  }
+};
+
 struct TrainConfig {
   int64_t steps = 1000;
   int64_t tokens_per_step = 4096;
@@ -236,7 +247,8 @@ struct TrainConfig {
     visit("threads", self.threads, "CPU threads; 0 is one per core");
     visit("workers", self.workers,
           "threads that share a micro-batch's windows, each with gradients of its own; 0: as many as memory allows");
-    visit("precision", self.precision, "of matrix products; auto is bf16 on CPUs with bfloat16 instructions, else fp32");
+    visit("precision", self.precision,
+          "of matrix products; auto is bf16 on CPUs with bfloat16 instructions, else fp32");
     visit("activation_checkpointing", self.activation_checkpointing,
           "compute each layer again in the backward pass instead of keeping its activations");
     visit("log_every_steps", self.log_every_steps, "steps between two lines of metrics.jsonl");
@@ -322,6 +334,7 @@ struct Config {
   ModelConfig model;
   ParserConfig parser;
   SmoothingConfig smoothing;
+  DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
@@ -334,6 +347,7 @@ struct Config {
     visit("model", self.model, "shape of the model");
     visit("parser", self.parser, "where concepts begin");
     visit("smoothing", self.smoothing, "S, between the backbone and the cross-attention");
+    visit("data", self.data, "what is trained on");
     visit("train", self.train, "length and shape of the run");
     visit("optimizer", self.optimizer, "AdamW and its rates");
     visit("schedule", self.schedule, "warm-up, stable, decay");

@@ -29,31 +29,12 @@ int64_t ShuffledWindows::window_at(int64_t position) const {
   return order_[static_cast<size_t>(position % windows_per_block_)];
 }
 
-Batch ShuffledWindows::read(int64_t first, int64_t count) const {
-  TORCH_CHECK(first % context_ == 0 && count % context_ == 0 && count > 0, "ShuffledWindows: ", count, " tokens from ",
-              first, " are no whole windows of ", context_);
-  std::vector<at::Tensor> tokens, targets;
-  std::vector<int64_t> offsets{0};
-  for (int64_t position = first / context_; position < (first + count) / context_; ++position) {
-    const auto window = stream_.read(window_at(position) * context_, context_, context_);
-    const int64_t begin = offsets.back();
-    for (int64_t i = 1; i <= window.documents.size(); ++i) offsets.push_back(begin + window.documents.offsets[i]);
-    tokens.push_back(window.token_T);
-    targets.push_back(window.target_T);
-  }
-  Batch batch;
-  batch.token_T = at::cat(tokens);
-  batch.target_T = at::cat(targets);
-  batch.documents = Documents::from_offsets(std::move(offsets));
-  return batch;
+Batch ShuffledWindows::window(int64_t position) const {
+  return stream_.read(window_at(position) * context_, context_, context_);
 }
 
-int64_t ShuffledWindows::targets(int64_t first, int64_t count) const {
-  int64_t sum = 0;
-  for (int64_t position = first / context_; position < (first + count) / context_; ++position) {
-    sum += stream_.targets(window_at(position) * context_, context_);
-  }
-  return sum;
+int64_t ShuffledWindows::targets(int64_t position) const {
+  return stream_.targets(window_at(position) * context_, context_);
 }
 
 }  // namespace dlcm

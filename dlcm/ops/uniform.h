@@ -8,7 +8,7 @@
 namespace dlcm {
 
 // What a draw is for; part of the key, so that equal counters of different uses are unrelated.
-enum class DrawUse : uint64_t { boundary = 0, random_rule = 1, sampling = 2, window_order = 3 };
+enum class DrawUse : uint64_t { boundary = 0, random_rule = 1, sampling = 2, window_order = 3, mixture = 4 };
 
 // One draw in [0, 1) from Philox 4x32-10 keyed by (seed, use) with counter (stream, index); 53 bits.
 double uniform_draw(uint64_t seed, DrawUse use, uint64_t stream, uint64_t index);

@@ -1,7 +1,6 @@
 #include "dlcm/sweep/coordinate_check.h"
 
 #include "dlcm/analysis/numbers.h"
-#include "dlcm/data/dataset.h"
 #include "dlcm/train/entropy_rule.h"
 #include "dlcm/train/run.h"
 #include "dlcm/util/error.h"
@@ -106,8 +105,8 @@ Config widened(const Config& config, int64_t factor, bool mup) {
 
 std::vector<Coordinate> coordinate_check(const CoordinateRequest& request) {
   check_widths(request);
-  const Dataset data(request.data, Split::train), validation(request.data, Split::valid);
-  const ShuffledWindows windows(data, request.config.train.seed, request.config.train.context);
+  const Mixture data(request.data, Split::train), validation(request.data, Split::valid);
+  const MixedWindows windows(data, request.config.train.seed, request.config.train.context);
   const auto probe = validation_batches(validation, request.config.train.context, kProbeTokens, kProbeTokens).front();
   // A step costs about the square of the width.
   double total = 0.0, done = 0.0;

@@ -1,6 +1,6 @@
 #include "dlcm/sweep/sweep.h"
 
-#include "dlcm/data/dataset.h"
+#include "dlcm/data/mixture.h"
 #include "dlcm/io/files.h"
 #include "dlcm/sweep/child_run.h"
 #include "dlcm/util/error.h"
@@ -72,7 +72,7 @@ class Sweep {
  public:
   explicit Sweep(const SweepRequest& request)
       : request_(request), spec_(request.spec), lock_(request.output), store_(request.output), begin_(Clock::now()) {
-    const Dataset data(request.data, Split::train);
+    const Mixture data(request.data, Split::train);
     data_hash_ = data.hash();
     vocabulary_ = data.tokenizer()->vocabulary();
   }

@@ -25,12 +25,12 @@ struct StepCost {
 };
 
 // Median seconds of a few optimiser steps after one to warm up, and the memory of one more.
-StepCost measure_step(const Config& config, const Dataset& data) {
+StepCost measure_step(const Config& config, const Mixture& data) {
   const auto model = make_model(config);
   set_tokenizer_tables(*model, *data.tokenizer());
   load_entropy_model(*model, config);
   AdamW optimizer(*model, config);
-  const ShuffledWindows windows(data, config.train.seed, config.train.context);
+  const MixedWindows windows(data, config.train.seed, config.train.context);
   WorkerThreads workers(number_of_workers(config)), one(1);
   SingleProcess communicator;
   const auto run = [&](int step, WorkerThreads& on) {
@@ -55,10 +55,26 @@ StepCost measure_step(const Config& config, const Dataset& data) {
   return {seconds[seconds.size() / 2], memory.peak_bytes() + (workers.size() - 1) * gradients};
 }
 
+// What the run takes from each source.
+nlohmann::json sources_of(const Mixture& data, const Config& config) {
+  const auto epochs = MixedWindows(data, config.train.seed, config.train.context)
+                          .epochs(config.train.steps * config.train.tokens_per_step);
+  auto sources = nlohmann::json::array();
+  for (size_t i = 0; i < epochs.size(); ++i) {
+    const auto& source = data.sources()[i];
+    sources.push_back({{"name", source.name},
+                       {"share", source.share},
+                       {"documents", source.data.documents()},
+                       {"tokens", source.data.tokens()},
+                       {"epochs", epochs[i]}});
+  }
+  return sources;
+}
+
 }  // namespace
 
 nlohmann::json dry_run(const TrainingRequest& request) {
-  const Dataset data(request.data, Split::train);
+  const Mixture data(request.data, Split::train);
   const auto config = resolve_config(request.config, data);
   const auto parameters = count_parameters(config);
   const auto memory = training_memory(parameters);
@@ -78,7 +94,8 @@ nlohmann::json dry_run(const TrainingRequest& request) {
       {"steps", config.train.steps},
       {"tokens", config.train.steps * config.train.tokens_per_step},
       {"data_tokens", data.tokens()},
-      {"epochs", static_cast<double>(config.train.steps) * tokens_per_step / static_cast<double>(data.tokens())}};
+      {"epochs", static_cast<double>(config.train.steps) * tokens_per_step / static_cast<double>(data.tokens())},
+      {"sources", sources_of(data, config)}};
   StepCost cost{flops_per_token * tokens_per_step / (kAssumedMfu * peak), 0};
   const bool fits = memory.total_bytes() < machine_memory_bytes() / 2;
   if (fits) {
@@ -102,6 +119,13 @@ std::string dry_run_table(const nlohmann::json& estimate) {
   const auto number = [](const nlohmann::json& of, const char* key) { return of.at(key).get<double>(); };
   const double kept = number(estimate, "weights_bytes") + number(estimate, "optimizer_bytes");
   const bool measured = estimate.at("measured").get<bool>();
+  std::string sources;
+  for (const auto& source : estimate.at("sources")) {
+    sources +=
+        fmt::format("  {:<16} {:.1f} % of the tokens, {:.2f} M tokens in {} documents, {:.2f} passes\n",
+                    source.at("name").get<std::string>(), 100 * number(source, "share"), number(source, "tokens") / 1e6,
+                    source.at("documents").get<int64_t>(), number(source, "epochs"));
+  }
   auto table = fmt::format(
       "parameters         {:.2f} M\n"
       "training FLOPs     {:.1f} MF a token\n"
@@ -117,9 +141,10 @@ std::string dry_run_table(const nlohmann::json& estimate) {
   }
   return table + fmt::format(
                      "tokens             {:.2f} M in {:.0f} steps, {:.2f} passes over the data\n"
+                     "{}"
                      "speed              {:.0f} tokens/s, MFU {:.0f} %, {} ({})\n"
                      "time               {:.1f} minutes\n",
-                     number(estimate, "tokens") / 1e6, number(estimate, "steps"), number(estimate, "epochs"),
+                     number(estimate, "tokens") / 1e6, number(estimate, "steps"), number(estimate, "epochs"), sources,
                      number(estimate, "tokens_per_second"), 100 * number(estimate, "mfu"),
                      estimate.at("precision").get<std::string>(),
                      measured ? "measured" : "not measured: the model does not fit this machine; MFU 40 % assumed",

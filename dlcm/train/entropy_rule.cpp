@@ -1,6 +1,5 @@
 #include "dlcm/train/entropy_rule.h"
 
-#include "dlcm/data/shuffled_windows.h"
 #include "dlcm/infer/loaded_model.h"
 #include "dlcm/model/parser.h"
 #include "dlcm/util/error.h"
@@ -39,9 +38,9 @@ LoadedModel load_for(const Config& config, const Tokenizer& tokenizer) {
 }
 
 // The threshold that as many tokens' entropies exceed as boundaries are wanted besides the pieces' first tokens.
-double calibrated_threshold(LanguageModel& entropy_model, const Config& config, const Dataset& data) {
+double calibrated_threshold(LanguageModel& entropy_model, const Config& config, const Mixture& data) {
   const at::NoGradGuard no_gradient;
-  const ShuffledWindows windows(data, config.train.seed, config.train.context);
+  const MixedWindows windows(data, config.train.seed, config.train.context);
   const int64_t batch_tokens = config.train.micro_batch_tokens;
   std::vector<double> entropies;
   double tokens = 0.0, pieces = 0.0;
@@ -68,7 +67,7 @@ double calibrated_threshold(LanguageModel& entropy_model, const Config& config, 
 
 }  // namespace
 
-void resolve_entropy_rule(Config& config, const Dataset& data) {
+void resolve_entropy_rule(Config& config, const Mixture& data) {
   auto& entropy = config.parser.entropy;
   if (config.model.kind != ModelKind::dlcm || config.parser.rule != BoundaryRule::entropy) return;
   if (entropy.width > 0 && entropy.threshold > 0.0) return;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "dlcm/config/config.h"
-#include "dlcm/data/dataset.h"
+#include "dlcm/data/mixture.h"
 #include "dlcm/model/language_model.h"
 
 namespace dlcm {
@@ -10,7 +10,7 @@ namespace dlcm {
 // Fills what parser.entropy leaves open: the shape from parser.entropy.model and, where parser.entropy.threshold is 0,
 // the threshold at which the first eval.tokens training tokens have parser.ratio tokens per concept. Does nothing for
 // other rules. Throws Error where the model cannot serve: no llama, another tokenizer, vocabulary or rotary base.
-void resolve_entropy_rule(Config& config, const Dataset& data);
+void resolve_entropy_rule(Config& config, const Mixture& data);
 
 // Copies the weights of parser.entropy.model into a new model of that rule. Does nothing for other rules.
 void load_entropy_model(LanguageModel& model, const Config& config);

@@ -37,7 +37,7 @@ int64_t number_of_workers(const Config& config) {
                    machine_memory_bytes() / 8 / gradients}));
 }
 
-Config resolve_config(Config config, const Dataset& data) {
+Config resolve_config(Config config, const Mixture& data) {
   const auto& tokenizer = *data.tokenizer();
   if (config.model.vocabulary == 0) config.model.vocabulary = tokenizer.vocabulary();
   if (config.model.vocabulary < tokenizer.vocabulary()) {
@@ -62,8 +62,7 @@ void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer) {
   }
 }
 
-StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step,
-                   const Communicator& communicator) {
+StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator) {
   const auto& train = config.train;
   const int64_t first = step * train.tokens_per_step;
   const int64_t num_micro_batches = train.tokens_per_step / train.micro_batch_tokens;

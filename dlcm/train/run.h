@@ -2,8 +2,7 @@
 #pragma once
 
 #include "dlcm/config/config.h"
-#include "dlcm/data/dataset.h"
-#include "dlcm/data/shuffled_windows.h"
+#include "dlcm/data/mixture.h"
 #include "dlcm/dist/communicator.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/train/optimizer.h"
@@ -16,7 +15,7 @@ namespace dlcm {
 // Sets the number of threads (0: one per core this process may use) and resolves model.vocabulary from the data's
 // tokenizer, train.precision from the CPU and what parser.entropy leaves open (train/entropy_rule.h). Throws Error where
 // the model's vocabulary is smaller than the tokenizer's.
-Config resolve_config(Config config, const Dataset& data);
+Config resolve_config(Config config, const Mixture& data);
 
 // Threads that LibTorch will use for config.train.threads.
 void set_threads(const Config& config);
@@ -33,8 +32,7 @@ struct StepData {
   std::vector<Batch> micro_batches;
   StepTotals totals;
 };
-StepData read_step(const ShuffledWindows& windows, const Config& config, int64_t step,
-                   const Communicator& communicator);
+StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator);
 
 struct StepReport {
   StepMeasurements measured;

@@ -17,12 +17,12 @@
 #include "dlcm/train/schedule.h"
 #include "dlcm/util/error.h"
 #include "dlcm/util/progress.h"
+#include "dlcm/util/stop_signal.h"
 
 #include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <ctime>
 
 namespace dlcm {
@@ -31,31 +31,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-// While it lives, SIGINT and SIGTERM only leave a note; a second one ends the process as usual.
-class SignalNote {
- public:
-  SignalNote() {
-    stop_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int signal) { stop_signal = signal; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-    sigaction(SIGINT, &action, &previous_interrupt_);
-    sigaction(SIGTERM, &action, &previous_terminate_);
-  }
-  ~SignalNote() {
-    sigaction(SIGINT, &previous_interrupt_, nullptr);
-    sigaction(SIGTERM, &previous_terminate_, nullptr);
-  }
-  SignalNote(const SignalNote&) = delete;
-  SignalNote& operator=(const SignalNote&) = delete;
-
- private:
-  struct sigaction previous_interrupt_ {
-  }, previous_terminate_{};
-};
 
 // What changes while training, besides weights and moments; trainer.json holds it.
 struct Progress {
@@ -68,9 +43,11 @@ struct Progress {
   std::vector<double> boundary_quantiles;  // of p in the last validation: 0 %, 1 %, ... 100 %
 };
 
-nlohmann::json to_json(const Progress& progress, const Config& config, const std::string& data_hash) {
+nlohmann::json to_json(const Progress& progress, const Config& config, const std::string& data_hash,
+                       const nlohmann::json& epochs) {
   return {{"tokens", progress.step * config.train.tokens_per_step},
           {"data_position", progress.step * config.train.tokens_per_step},
+          {"epochs", epochs},
           {"seconds", progress.seconds},
           {"seed", config.train.seed},
           {"data_hash", data_hash},
@@ -113,7 +90,7 @@ class Run {
     // well.
     if (std::filesystem::exists(output_)) lock_.emplace(output_);
     prepare_start(request);
-    validation_ = validation_batches(Dataset(request.data, Split::valid), config_.train.context,
+    validation_ = validation_batches(Mixture(request.data, Split::valid), config_.train.context,
                                      config_.train.micro_batch_tokens, config_.eval.tokens);
     load_weights();
     windows_.emplace(data_, config_.train.seed, config_.train.context);
@@ -134,15 +111,16 @@ class Run {
   double step_threshold() const {
     return config_.parser.calibrate ? progress_.running_threshold : config_.parser.threshold;
   }
+  nlohmann::json epochs() const;
   double trained_seconds() const { return progress_.seconds + seconds_since(start_); }
 
-  Dataset data_;
+  Mixture data_;
   Config config_;
   std::string output_;
   std::optional<RunLock> lock_;
   std::optional<Checkpoint> origin_;  // what weights and moments come from
   bool fresh_data_ = false;           // origin_ gives its weights only: the data are others
-  std::optional<ShuffledWindows> windows_;
+  std::optional<MixedWindows> windows_;
   std::vector<Batch> validation_;
   SingleProcess communicator_;
   std::optional<WorkerThreads> workers_;
@@ -210,6 +188,14 @@ void Run::load_weights() {
   origin_.reset();
 }
 
+// How often each source's data have been gone through.
+nlohmann::json Run::epochs() const {
+  const auto counts = windows_->epochs(progress_.step * config_.train.tokens_per_step);
+  nlohmann::json by_name;
+  for (size_t i = 0; i < counts.size(); ++i) by_name[data_.sources()[i].name] = counts[i];
+  return by_name;
+}
+
 void Run::follow(const StepMeasurements& measured) {
   if (!config_.parser.calibrate || !measured.scores) return;
   const double rate = std::max(kSmallestCalibrationRate, 1.0 / static_cast<double>(++progress_.calibrations));
@@ -248,7 +234,8 @@ void Run::log_step(const StepReport& report, double seconds) {
                       {"lr", rate},
                       {"tokens_per_second", tokens / seconds},
                       {"mfu", mfu},
-                      {"skipped_steps", progress_.skipped_steps}};
+                      {"skipped_steps", progress_.skipped_steps},
+                      {"epochs", epochs()}};
   std::vector<std::pair<std::string, double>> scalars{{"train/loss", measured.loss},
                                                       {"train/grad_norm", report.gradient_norm},
                                                       {"train/lr", rate},
@@ -327,13 +314,13 @@ void Run::save() {
   checkpoint.tokenizer = data_.tokenizer()->serialized();
   auto progress = progress_;
   progress.seconds = trained_seconds();
-  checkpoint.trainer = to_json(progress, config_, data_.hash());
+  checkpoint.trainer = to_json(progress, config_, data_.hash(), epochs());
   save_checkpoint(output_, checkpoint, config_.checkpoint.keep);
   saved_step_ = progress_.step;
 }
 
 TrainingResult Run::run() {
-  const SignalNote note;
+  const StopSignal stop;
   metrics_.emplace(output_);
   metrics_->cut_back(progress_.step);
   events_.emplace(output_, progress_.step);
@@ -346,7 +333,7 @@ TrainingResult Run::run() {
       .label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
   start_ = Clock::now();
   const auto every = [&](int64_t steps) { return steps > 0 && progress_.step % steps == 0; };
-  while (progress_.step < config_.train.steps && stop_signal == 0) {
+  while (progress_.step < config_.train.steps && stop.received() == 0) {
     const auto step_start = Clock::now();
     const auto data = read_step(*windows_, config_, progress_.step, communicator_);
     const auto report = optimise(*model_, *optimizer_, data, progress_.step, *workers_, communicator_);
@@ -373,7 +360,7 @@ TrainingResult Run::run() {
   if (saved_step_ != progress_.step) save();
   line_->finish();
   TrainingResult result{progress_.step, progress_.step * config_.train.tokens_per_step, std::nullopt};
-  if (progress_.step < config_.train.steps) result.signal = static_cast<int>(stop_signal);
+  if (progress_.step < config_.train.steps) result.signal = stop.received();
   return result;
 }
 

@@ -17,7 +17,8 @@ const std::string kConfig = std::string(DLCM_SOURCE_DIR) + "/configs/tiny.toml";
 
 // Documents of words drawn from a small dictionary, some longer than the context.
 std::string text_of_words(int seed, int documents) {
-  const std::vector<std::string> words{"the ", "cat ", "sat ", "on ", "a ", "mat. ", "然后", "return x;\n", "1 + 1 = 2, "};
+  const std::vector<std::string> words{"the ",  "cat ", "sat ",        "on ",        "a ",
+                                       "mat. ", "然后", "return x;\n", "1 + 1 = 2, "};
   std::mt19937 random(static_cast<unsigned>(seed));
   std::string text;
   for (int document = 0; document < documents; ++document) {
@@ -46,9 +47,22 @@ class Training : public testing::Test {
     return test::Process(path("scratch"), std::move(arguments)).wait();
   }
   static std::vector<std::string> training(const std::string& output, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments{"train", "--config", kConfig, "--data", path("data"), "--output", path(output),
-                                       "--set", "train.threads=1", "--set", "train.precision=fp32", "--set",
-                                       "train.steps=60", "--set", "checkpoint.every_steps=20", "--set",
+    std::vector<std::string> arguments{"train",
+                                       "--config",
+                                       kConfig,
+                                       "--data",
+                                       path("data"),
+                                       "--output",
+                                       path(output),
+                                       "--set",
+                                       "train.threads=1",
+                                       "--set",
+                                       "train.precision=fp32",
+                                       "--set",
+                                       "train.steps=60",
+                                       "--set",
+                                       "checkpoint.every_steps=20",
+                                       "--set",
                                        "eval.every_steps=30"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
@@ -106,6 +120,47 @@ TEST_F(Training, KilledAtAnyStepAndResumedGivesTheSameWeightsAndMomentsBitForBit
       EXPECT_GE(metrics[i].at("seconds").get<double>(), metrics[i == 0 ? 0 : i - 1].at("seconds").get<double>());
     }
   }
+}
+
+TEST_F(Training, AMixtureNamedInTheConfigurationIsResumedBitForBit) {
+  test::overwrite(path("mix.toml"),
+                  "[[source]]\ndata = \"data\"\nweight = 3\n[[source]]\nname = \"second\"\ndata = \"other-data\"\n"
+                  "weight = 1\n");
+  const auto mixed = [](const std::string& output, const std::vector<std::string>& more = {}) {
+    auto arguments = training(output, more);
+    const auto data = std::find(arguments.begin(), arguments.end(), "--data");
+    *data = "--set";
+    *std::next(data) = "data.path=" + path("mix.toml");
+    return arguments;
+  };
+  const auto whole = run(mixed("mixed"));
+  ASSERT_EQ(whole.status, 0) << whole.messages;
+  test::Process process(path("mixed-killed"), mixed("mixed-killed"));
+  ASSERT_TRUE(process.wait_for_lines(path("mixed-killed") + "/metrics.jsonl", 27));
+  process.signal(SIGKILL);
+  process.wait();
+  // The configuration in the checkpoint names the mixture.
+  const auto resumed = run({"train", "--resume", "--output", path("mixed-killed")});
+  ASSERT_EQ(resumed.status, 0) << resumed.messages;
+  const auto expected = load_checkpoint(path("mixed"), true), found = load_checkpoint(path("mixed-killed"), true);
+  EXPECT_EQ(found.step, 60);
+  expect_same(found.model, expected.model);
+  expect_same(found.optimizer, expected.optimizer);
+  EXPECT_EQ(found.trainer.at("epochs"), expected.trainer.at("epochs"));
+  const auto line = read_metrics(path("mixed") + "/metrics.jsonl").front();
+  EXPECT_EQ(line.at("epochs").size(), 2u);
+  EXPECT_GT(expected.trainer.at("epochs").at("data").get<double>(),
+            2 * expected.trainer.at("epochs").at("second").get<double>());
+
+  const auto estimate = run(mixed("mixed-dry", {"--dry-run", "--json"}));
+  const auto sources = nlohmann::json::parse(estimate.output).at("sources");
+  EXPECT_EQ(sources.at(0).at("name"), "data");
+  EXPECT_EQ(sources.at(0).at("share"), 0.75);
+  EXPECT_EQ(sources.at(1).at("epochs"), expected.trainer.at("epochs").at("second"));
+
+  test::overwrite(path("mix.toml"),
+                  "[[source]]\ndata = \"data\"\nweight = 1\n[[source]]\ndata = \"other-data\"\nweight = 1\n");
+  expect_refused(mixed("mixed", {"--resume"}), "are not those that");
 }
 
 TEST_F(Training, StopsOnSigtermAfterASaveAndSaysSo) {
@@ -171,7 +226,8 @@ TEST_F(Training, AModelThatIsNotFiniteStopsAfterARunOfSkippedStepsAndLosesNothin
 TEST_F(Training, RefusesWhatItCannotDoBeforeChangingAnything) {
   undisturbed();
   expect_refused(training("undisturbed"), "already holds a training");
-  expect_refused(training("undisturbed", {"--resume", "--set", "model.token.width=32"}), "model.token.width (16 before, 32 now)");
+  expect_refused(training("undisturbed", {"--resume", "--set", "model.token.width=32"}),
+                 "model.token.width (16 before, 32 now)");
   expect_refused(training("undisturbed", {"--resume", "--set", "train.steps=90"}), "decay has begun");
   auto other = training("undisturbed", {"--resume"});
   *std::find(other.begin(), other.end(), path("data")) = path("other-data");
@@ -181,6 +237,7 @@ TEST_F(Training, RefusesWhatItCannotDoBeforeChangingAnything) {
   expect_refused(training("nothing", {"--set", "model.token.heads=3"}), "model.token");
   expect_refused(training("nothing", {"--set", "parser.ratio=1"}), "parser.ratio");
   expect_refused(training("nothing", {"--from", path("data")}), "checkpoint");
+  expect_refused({"train", "--config", kConfig, "--output", path("nothing")}, "--data is missing");
   auto missing = training("nothing");
   *std::find(missing.begin(), missing.end(), path("data")) = path("no-such-data");
   expect_refused(missing, "no-such-data");

@@ -42,6 +42,13 @@ void randomize(Table& table, std::mt19937_64& generator) {
     using Field = std::decay_t<decltype(field)>;
     if constexpr (std::is_same_v<Field, bool>) {
       field = generator() % 2 == 0;
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+      const std::string_view letters = "a/.\\\"'#= \n\x01\x7f\xc3\xa4";
+      field.clear();
+      for (auto left = generator() % 8; left > 0; --left) {
+        const auto place = generator() % (letters.size() - 1);
+        field += letters.substr(place, place == letters.size() - 2 ? 2 : 1);
+      }
     } else if constexpr (std::is_enum_v<Field>) {
       if (key == "kind" || key == "gradient") return;
       field = static_cast<Field>(generator() % EnumNames<Field>::value.size());
@@ -71,6 +78,7 @@ TEST(Config, EveryFieldSurvivesPrintingAndReading) {
     const auto again = parse_config(text, "printed");
     EXPECT_EQ(to_toml(again), text);
     EXPECT_EQ(again.train.seed, config.train.seed);
+    EXPECT_EQ(again.data.path, config.data.path);
     EXPECT_EQ(again.parser.ratio, config.parser.ratio);
     EXPECT_EQ(again.parser.rule, config.parser.rule);
     EXPECT_EQ(again.parser.calibrate, config.parser.calibrate);
@@ -112,6 +120,7 @@ TEST(Config, WrongTypeNamesFileLineAndWhatWasExpected) {
   EXPECT_EQ(refusal("[parser]\ncalibrate = 1\n"), "file.toml:2: parser.calibrate expects true or false, found 1");
   EXPECT_EQ(refusal("[parser]\nscope = \"local\"\n"),
             "file.toml:2: parser.scope expects one of global, sequence, found 'local'");
+  EXPECT_EQ(refusal("[data]\npath = 3\n"), "file.toml:2: data.path expects text in quotes, found 3");
   EXPECT_EQ(refusal("train = 3\n"), "file.toml:1: train expects a table, found 3");
 }
 
@@ -121,10 +130,15 @@ TEST(Config, WholeNumbersAreNumbers) {
 }
 
 TEST(Config, SettingsReachEveryTypeAndTable) {
-  const auto config = parse_config(
-      "[train]\nsteps = 5\n", "file.toml",
-      {"train.steps=120", "parser.rule=stride", "parser.scope=\"sequence\"", "parser.ratio=2", "parser.calibrate=false",
-       "optimizer.epsilon=1e-9", "model.concept.layers=0", "train.precision=auto", "eval.every_steps=0"});
+  const auto config =
+      parse_config("[train]\nsteps = 5\n", "file.toml",
+                   {"train.steps=120", "parser.rule=stride", "parser.scope=\"sequence\"", "parser.ratio=2",
+                    "parser.calibrate=false", "optimizer.epsilon=1e-9", "model.concept.layers=0",
+                    "train.precision=auto", "eval.every_steps=0", "data.path=../a folder/x.toml"});
+  EXPECT_EQ(config.data.path, "../a folder/x.toml");
+  for (const std::string path : {"/tmp/data", "./data", "data", "a\\b\"c"}) {
+    EXPECT_EQ(parse_config("", "file.toml", {"data.path=" + path}).data.path, path);
+  }
   EXPECT_EQ(config.train.steps, 120);
   EXPECT_EQ(config.parser.rule, BoundaryRule::stride);
   EXPECT_EQ(config.parser.scope, ParserScope::sequence);

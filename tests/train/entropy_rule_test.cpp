@@ -48,7 +48,7 @@ class EntropyRule : public testing::Test {
   }
 
   test::TemporaryDirectory directory_;
-  std::optional<Dataset> data_;
+  std::optional<Mixture> data_;
   LoadedModel llama_;
   Config config_;
 };
@@ -67,7 +67,7 @@ TEST_F(EntropyRule, TakesShapeWeightsAndAThresholdThatHoldsTheRatio) {
     check_config(config);
     const auto model = make_model(config);
     load_entropy_model(*model, config);
-    const ShuffledWindows windows(*data_, config.train.seed, config.train.context);
+    const MixedWindows windows(*data_, config.train.seed, config.train.context);
     const auto batch = windows.read(0, 4096);
     const auto cut = *model->parse(batch, Decision::evaluation(0.5));
     EXPECT_NEAR(4096.0 / cut.boundary_T.sum().item<double>(), ratio, 0.02 * ratio);
@@ -91,7 +91,7 @@ TEST_F(EntropyRule, ItsModelIsKeptInCheckpointsAndNeverTrained) {
   const auto weight = save_parameters(*model).tensors.at(name).clone();
   EXPECT_TRUE(at::equal(weight, test::parameter(*llama_.model, "head.weight")));
   AdamW optimizer(*model, config);
-  const ShuffledWindows windows(*data_, config.train.seed, config.train.context);
+  const MixedWindows windows(*data_, config.train.seed, config.train.context);
   WorkerThreads workers(1);
   SingleProcess communicator;
   const auto before = test::parameter(*model, "head.weight").clone();

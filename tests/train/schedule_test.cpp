@@ -298,7 +298,7 @@ TEST(AdamW, StateOfAnotherModelIsRefused) {
 template <typename Struct, typename Change>
 void for_each_leaf(Struct& settings, const std::string& prefix, Change change) {
   Struct::fields(settings, [&](const char* name, auto& field, const char*) {
-    using Field = std::remove_reference_t<decltype(field)>;
+    using Field = std::remove_cvref_t<decltype(field)>;
     if constexpr (std::is_class_v<Field> && !std::is_same_v<Field, std::string>) {
       for_each_leaf(field, prefix + name + ".", change);
     } else {
@@ -316,10 +316,10 @@ Config with_changed(const Config& config, const std::string& wanted) {
       field = static_cast<Field>(field == Field{} ? 1 : 0);
     } else if constexpr (std::is_same_v<Field, bool>) {
       field = !field;
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+      field += "changed";
     } else if constexpr (std::is_same_v<Field, double>) {
       field *= 0.9;
-    } else if constexpr (std::is_same_v<Field, std::string>) {
-      field += "x";
     } else {
       field += 1;
     }
@@ -353,7 +353,7 @@ std::set<std::string> allowed_keys(bool calibrate, int64_t step) {
 }
 
 const std::set<std::string> kAlwaysFree{
-    "eval.every_steps", "eval.tokens",   "checkpoint.every_steps",         "checkpoint.keep",
+    "eval.every_steps", "eval.tokens",   "checkpoint.every_steps",         "checkpoint.keep",      "data.path",
     "train.threads",    "train.workers", "train.activation_checkpointing", "train.log_every_steps"};
 
 std::set<std::string> with(std::set<std::string> keys, const std::set<std::string>& more) {

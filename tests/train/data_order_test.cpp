@@ -1,0 +1,88 @@
+// Invariant: a step's windows, their places and their draws are the same whatever the ranks and the micro-batches.
+#include "dlcm/data/build.h"
+#include "dlcm/train/run.h"
+#include "tests/io/temporary_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <sstream>
+
+namespace dlcm {
+namespace {
+
+class Rank final : public Communicator {
+ public:
+  Rank(int64_t rank, int64_t world_size) : rank_(rank), world_size_(world_size) {}
+  int64_t rank() const override { return rank_; }
+  int64_t world_size() const override { return world_size_; }
+  void all_reduce_sum(const std::vector<at::Tensor>&) override {}
+  bool any(bool value) override { return value; }
+  void barrier() override {}
+
+ private:
+  int64_t rank_, world_size_;
+};
+
+std::string make_mixture(const test::TemporaryDirectory& directory) {
+  std::string file;
+  for (const std::string name : {"web", "code", "mathematics"}) {
+    std::string text;
+    for (int index = 0; index < 300; ++index) text += name + std::to_string(index) + "\n<|endoftext|>\n";
+    test::overwrite(directory / (name + ".txt"), text);
+    std::istringstream none;
+    build_data({.tokenizer = "bytes",
+                .inputs = {directory / (name + ".txt")},
+                .validation_fraction = 0,
+                .output = directory / name},
+               none);
+    file += fmt::format("[[source]]\ndata = \"{}\"\nweight = {}\n", name, name.size());
+  }
+  test::overwrite(directory / "mixture.toml", file);
+  return directory / "mixture.toml";
+}
+
+// The windows of one step by their place in it: tokens, then targets.
+std::map<int64_t, std::vector<int64_t>> step_windows(const Mixture& mixture, const Config& config, int64_t step,
+                                                     int64_t world_size) {
+  std::map<int64_t, std::vector<int64_t>> windows;
+  for (int64_t rank = 0; rank < world_size; ++rank) {
+    const MixedWindows order(mixture, config.train.seed, config.train.context);  // every rank has its own
+    const auto data = read_step(order, config, step, Rank(rank, world_size));
+    EXPECT_EQ(data.totals.tokens, config.train.tokens_per_step);
+    for (const Batch& batch : data.micro_batches) {
+      for (int64_t row = 0; row < batch.tokens(); row += config.train.context) {
+        auto& window = windows[batch.first_token + row];
+        EXPECT_TRUE(window.empty()) << "read twice";
+        for (const auto& tensor : {batch.token_T, batch.target_T}) {
+          for (int64_t i = row; i < row + config.train.context; ++i) window.push_back(tensor[i].item<int64_t>());
+        }
+      }
+    }
+  }
+  return windows;
+}
+
+TEST(DataOrder, IsTheSameWhateverTheRanksAndMicroBatches) {
+  const test::TemporaryDirectory directory;
+  const Mixture mixture(make_mixture(directory), Split::train);
+  Config config;
+  config.train.context = 16;
+  config.train.tokens_per_step = 16 * 24;
+  config.train.seed = 5;
+  for (const int64_t step : {0, 1, 77}) {
+    config.train.micro_batch_tokens = config.train.tokens_per_step;
+    const auto expected = step_windows(mixture, config, step, 1);
+    EXPECT_EQ(expected.size(), 24u);
+    for (const int64_t windows_per_batch : {1, 2, 3, 6, 12}) {
+      config.train.micro_batch_tokens = 16 * windows_per_batch;
+      for (const int64_t world_size : {1, 2, 4, 24}) {
+        EXPECT_TRUE(step_windows(mixture, config, step, world_size) == expected)
+            << windows_per_batch << " windows a micro-batch, " << world_size << " ranks";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dlcm
