@@ -63,8 +63,7 @@ Dataset::Dataset(const std::string& directory, Split split) : implementation_(st
   }
   if (!fs::exists(path_of(0))) {
     throw Error("expected the shard {} in the data directory {}, found none: build the data {}", shard_name(name, 0),
-                directory,
-                split == Split::train ? "with `dlcm data build`" : "from more text, or with --validation");
+                directory, split == Split::train ? "with `dlcm data build`" : "from more text, or with --validation");
   }
   auto& content = *implementation_;
   content.tokenizer = load_tokenizer((fs::path(directory) / "tokenizer").string());
