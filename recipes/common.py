@@ -6,6 +6,7 @@ A recipe trains with `dlcm sweep`, so it resumes by itself and repeats nothing t
 
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -17,13 +18,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
-def arguments(recipe, expected, data=True, texts=False):
+def arguments(recipe, expected, data=True, texts=False, items=False):
     """The command line of every recipe. `expected` says how long it takes on 2 cores."""
     parser = argparse.ArgumentParser(prog=f"recipes/{recipe}.py", description=f"Expected time on 2 cores: {expected}.")
     if data:
         parser.add_argument("--data", required=True, help="directory that `dlcm data build` wrote")
     if texts:
         parser.add_argument("--texts", required=True, help="folder with NAME/valid.txt for each kind of content")
+    if items:
+        parser.add_argument("--items", required=True, help="folder with NAME.jsonl, the items of each benchmark")
     parser.add_argument("--output", default=str(ROOT / "recipes-run"), help="where runs and rows go; recipes may share it")
     parser.add_argument("--dlcm", default=str(ROOT / "build/release/dlcm"), help="the program")
     parser.add_argument("--budget", type=float, default=2.0, help="hours after which no further run starts (default 2)")
@@ -67,9 +70,19 @@ def write_rows(options, name, rows):
         commit(options, f"Rows of {name}: {len(rows)} runs", path)
 
 
-def sweep(options, name):
-    """Runs recipes/sweeps/NAME.toml; its rows are committed to docs/results/rows/NAME.jsonl as runs end. Returns them."""
+def sweep(options, name, fill=None):
+    """Runs recipes/sweeps/NAME.toml; its rows are committed to docs/results/rows/NAME.jsonl as runs end. Returns them.
+
+    `fill` = (labels, values) of the sweep's first axis, where a recipe finds them: the sweep that is run is then written
+    beside the rows."""
     file = ROOT / "recipes" / "sweeps" / f"{name}.toml"
+    if fill is not None:
+        text = file.read_text(encoding="utf-8").replace("../../configs", str(ROOT / "configs"))
+        for key, values in zip(("labels", "values"), fill):
+            text = text.replace(f"{key} = []", f"{key} = {json.dumps(values)}", 1)
+        file = pathlib.Path(options.output).resolve() / f"{name}.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     left = options.budget - (time.time() - options.begin) / 3600
     command = [options.dlcm, "sweep", file, "--data", options.data, "--output", options.output, "--json",
                "--hours", f"{max(left, 1e-6):.6f}", "--runs-at-once", str(options.runs_at_once)]
@@ -96,6 +109,21 @@ def run_directory(options, row):
 
 def metrics(options, row):
     return read_lines(run_directory(options, row) / "metrics.jsonl")
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def paired(first, second):
+    """Of two {seed: value}: mean difference over the seeds they share and the half-width of its 95 % interval (Student's t);
+    without a second seed the half-width is None."""
+    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+    if len(differences) < 2:
+        return (differences[0] if differences else None), None
+    centre = mean(differences)
+    error = math.sqrt(sum((d - centre) ** 2 for d in differences) / (len(differences) - 1) / len(differences))
+    return centre, {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(differences), 2.0) * error
 
 
 def by_axis(rows, axis):

@@ -1,23 +1,7 @@
 #!/usr/bin/env python3
 """The paper's main claim in kind: DLCM against a plain transformer of the same FLOPs. Expected time on 2 cores: 40 minutes."""
 
-import math
-
 import common
-
-
-def mean(values):
-    return sum(values) / len(values)
-
-
-def paired(first, second):
-    """Mean difference over seeds and the half-width of its 95 % interval (Student's t)."""
-    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    if len(differences) < 2:
-        return (differences[0] if differences else None), None
-    centre = mean(differences)
-    error = math.sqrt(sum((d - centre) ** 2 for d in differences) / (len(differences) - 1) / len(differences))
-    return centre, {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(differences), 2.0) * error
 
 
 def main():
@@ -29,7 +13,7 @@ def main():
             loss.setdefault(row["axes"]["model"], {})[row["seed"]] = row["val_loss"]
             bits.setdefault(row["axes"]["model"], {})[row["seed"]] = row["val_bits_per_byte"]
     results = [[name, *(f"{bits[name][seed]:.4f}" if seed in bits[name] else "–" for seed in (1, 2, 3)),
-                f"{mean(list(bits[name].values())):.4f}", f"{mean([r['flops_per_token'] for r in rows if r['axes']['model'] == name]) / 1e6:.2f} MF"]
+                f"{common.mean(list(bits[name].values())):.4f}", f"{common.mean([r['flops_per_token'] for r in rows if r['axes']['model'] == name]) / 1e6:.2f} MF"]
                for name in bits]
     body = common.sizes(rows) + (f" **Partial: {len(rows)} of 9 runs.**" if len(rows) < 9 else "") + "\n\n"
     body += common.table(["model", "bits per byte, seed 1", "seed 2", "seed 3", "mean", "training FLOPs a token"], results) + "\n"
@@ -37,7 +21,7 @@ def main():
     for name, words in (("mini-llama", "the plain transformer"), ("mini-no-backbone", "the same model without a backbone")):
         if name not in loss or "mini" not in loss:
             continue
-        difference, error = paired(loss["mini"], loss[name])
+        difference, error = common.paired(loss["mini"], loss[name])
         if difference is None:
             continue
         body += f"DLCM minus {words}: {difference:+.4f} nats a token" + (f" ± {error:.4f} (95 %, paired seeds)" if error else " (one seed)") + ".\n\n"
