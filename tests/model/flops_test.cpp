@@ -41,6 +41,9 @@ TEST(Flops, ReferenceModelsCacheTheKnownValues) {
 TEST(Flops, BaselinesMatchTheirModelsWithinOnePercent) {
   for (const auto& [model, baseline] :
        std::vector<std::pair<std::string, std::string>>{{"tiny", "tiny-llama"},
+                                                        {"nano", "nano-llama"},
+                                                        {"micro", "micro-llama"},
+                                                        {"mini", "mini-llama"},
                                                         {"small", "small-llama"},
                                                         {"small", "small-no-backbone-matched"},
                                                         {"base", "base-llama"},
