@@ -81,7 +81,8 @@ class Model : public testing::TestWithParam<Case> {
       : model_(test::double_model(GetParam().config)),
         batch_(test::random_batch({27, 0, 1, 22}, kVocabulary, random_)) {
     // Every id once, so that the gradient of its embedding is that of its position.
-    batch_.token_T = at::randperm(kVocabulary, at::kLong).narrow(0, 0, batch_.tokens()).contiguous();
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(random_());
+    batch_.token_T = at::randperm(kVocabulary, generator, at::kLong).narrow(0, 0, batch_.tokens()).contiguous();
   }
 
   // Evaluation, and training with the draws held fixed.

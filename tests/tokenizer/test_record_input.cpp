@@ -79,7 +79,6 @@ TEST(RecordInput, GoesOnWithTheNextFileBehindABadOne) {
   const auto found = seen({truncated, wrong, wide, "/proc/self/mem", good});
   ASSERT_GT(found.size(), 1000u);
   const std::vector<std::string> tail(found.end() - 5, found.end());
-  EXPECT_THAT(tail[0], ::testing::MatchesRegex("0:[0-9]+ !damaged_file"));
   EXPECT_EQ(tail[1], "1:1 !damaged_file");
   EXPECT_EQ(tail[2], "2:1 !utf16_file");
   EXPECT_EQ(tail[3], "3:1 !unreadable_file");
