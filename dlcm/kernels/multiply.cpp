@@ -3,34 +3,12 @@
 // every chain of sums as it is.
 #include "dlcm/kernels/packed_matrix.h"
 #include "dlcm/kernels/product_tiles.h"
+#include "dlcm/kernels/scratch.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
 
 namespace dlcm {
 namespace {
-
-// Memory that grows and stays: nothing is allocated in a decoded token.
-class Scratch {
- public:
-  std::byte* of_size(size_t bytes) {
-    if (bytes > size_) {
-      memory_.reset();
-      size_ = std::max(bytes, 2 * size_);
-      memory_.reset(static_cast<std::byte*>(::operator new(size_, kAlignment)));
-    }
-    return memory_.get();
-  }
-
- private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Release {
-    void operator()(std::byte* memory) const { ::operator delete(memory, kAlignment); }
-  };
-  std::unique_ptr<std::byte, Release> memory_;
-  size_t size_ = 0;
-};
 
 // Inputs of a panel that stay in the first cache while tiles of rows pass by.
 int64_t stretch_inputs(WeightFormat format) {

@@ -1,10 +1,9 @@
 #include "dlcm/kernels/packed_matrix.h"
 
-#include "dlcm/kernels/product_tiles.h"
+#include "dlcm/kernels/bfloat16.h"
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -15,14 +14,6 @@ namespace {
 constexpr int64_t kInt8Group = 64, kInt4Group = 32;
 constexpr int64_t kQuad = 4;  // inputs whose weights of one output lie side by side
 constexpr int64_t kScaleBytes = kPanelOutputs * static_cast<int64_t>(sizeof(uint16_t));
-
-uint16_t to_bfloat16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-}
-
-float from_bfloat16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
 // A scale, and one integer for each input of a group.
 struct QuantisedGroup {

@@ -1,12 +1,16 @@
 // Compiled once per instruction set by Highway. Without the precompiled header: targets are set before any include.
 #include "dlcm/kernels/product_tiles.h"
 
+#include "dlcm/kernels/bfloat16.h"
+
 #define HWY_WANT_AVX3_DL  // AVX-512 with VNNI
 // Vectors of unknown size cannot lie in arrays.
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "dlcm/kernels/product_tiles.cpp"
 #include <hwy/foreach_target.h>  // before highway.h
+#include "dlcm/kernels/chain_tile-inl.h"
+
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -18,71 +22,22 @@ HWY_BEFORE_NAMESPACE();
 namespace dlcm {
 namespace HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-// Sums of kMostRows x vectors_of(kMostRows) vectors live in registers: 24 of 32 with AVX-512, 12 of 16 with AVX2.
-constexpr bool kWide = HWY_TARGET <= HWY_AVX3;
-constexpr int kMostRows = kWide ? 12 : 6;
 constexpr int64_t kQuad = 4;  // inputs in one 32-bit lane of weights
 constexpr int64_t kQuadBytes = HWY_TARGET <= HWY_AVX3_DL ? 4 : 8;
 
-#if HWY_TARGET <= HWY_AVX2
-
-using Float = hn::ScalableTag<float>;
-using Integer = hn::ScalableTag<int32_t>;
-using Byte = hn::ScalableTag<uint8_t>;
-using FloatVector = hn::Vec<Float>;
-using IntegerVector = hn::Vec<Integer>;
-using ByteVector = hn::Vec<Byte>;
-
-// Vectors of outputs that `rows` rows take at once: those of a panel where they fit.
-constexpr int vectors_of(int rows) {
-  const int panel = static_cast<int>(kPanelOutputs * sizeof(float) / HWY_LANES(uint8_t));
-  return panel <= 4 && panel * rows <= (kWide ? 24 : 12) ? panel : 2;
-}
-
-HWY_INLINE FloatVector load_weights(const float* from) { return hn::LoadU(Float(), from); }
-HWY_INLINE FloatVector load_weights(const uint16_t* from) {
-  const hn::Rebind<uint16_t, Float> half;
-  const hn::RebindToUnsigned<Float> bits;
-  return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
-}
-
 template <int rows, typename Weight>
 void float_tile(const TileProduct& product) {
-  constexpr int vectors = vectors_of(rows);
-  const Float d;
-  constexpr int64_t lanes = HWY_LANES(float);
-  for (int64_t part = 0; part < kPanelOutputs; part += vectors * lanes) {
-    const auto* HWY_RESTRICT x = static_cast<const float*>(product.activations);
-    const auto* HWY_RESTRICT w = reinterpret_cast<const Weight*>(product.weights) + part;
-    float* HWY_RESTRICT y = product.y + part;
-    FloatVector sum[rows][vectors];
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) {
-        sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * lanes) : hn::Zero(d);
-      }
-    }
-    for (int64_t i = 0; i < product.inputs; ++i, x += rows, w += kPanelOutputs) {
-      FloatVector weight[vectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) weight[j] = load_weights(w + j * lanes);
-#pragma GCC unroll 12
-      for (int r = 0; r < rows; ++r) {
-        const auto activation = hn::Set(d, x[r]);
-#pragma GCC unroll 4
-        for (int j = 0; j < vectors; ++j) sum[r][j] = hn::MulAdd(activation, weight[j], sum[r][j]);
-      }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * lanes);
-    }
-  }
+  chain_tile<rows, 1, rows>(static_cast<const float*>(product.activations),
+                            reinterpret_cast<const Weight*>(product.weights), product.inputs, product.y, product.y_row,
+                            product.continues);
 }
+
+#if HWY_TARGET <= HWY_AVX2
+
+using Integer = hn::ScalableTag<int32_t>;
+using Byte = hn::ScalableTag<uint8_t>;
+using IntegerVector = hn::Vec<Integer>;
+using ByteVector = hn::Vec<Byte>;
 
 // sum += the four products of each lane's bytes (unsigned weights) with a quad of activations; exact.
 #if HWY_TARGET <= HWY_AVX3_DL
@@ -110,7 +65,6 @@ void quantised_tile(const TileProduct& product) {
   constexpr int vectors = vectors_of(rows);
   constexpr bool int4 = format == WeightFormat::int4;
   constexpr int64_t group = int4 ? 32 : 64;
-  constexpr int64_t lanes = HWY_LANES(float);
   constexpr int64_t vector_bytes = HWY_LANES(uint8_t);
   const Float d;
   const Integer integers;
@@ -119,7 +73,7 @@ void quantised_tile(const TileProduct& product) {
   const auto low_bits = hn::Set(bytes, 0x0F);
   const int64_t groups = product.inputs / group;
   const int64_t group_size = static_cast<int64_t>(panel_bytes(format, group));
-  for (int64_t part = 0; part < kPanelOutputs; part += vectors * lanes) {
+  for (int64_t part = 0; part < kPanelOutputs; part += vectors * kLanes) {
     const auto* HWY_RESTRICT x = static_cast<const std::byte*>(product.activations);
     const auto* HWY_RESTRICT x_scales = product.scales;
     const auto* HWY_RESTRICT offsets = product.offsets;
@@ -130,7 +84,7 @@ void quantised_tile(const TileProduct& product) {
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
       for (int j = 0; j < vectors; ++j) {
-        sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * lanes) : hn::Zero(d);
+        sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * kLanes) : hn::Zero(d);
       }
     }
     for (int64_t g = 0; g < groups; ++g, x_scales += rows, offsets += rows, packed += group_size) {
@@ -143,6 +97,7 @@ void quantised_tile(const TileProduct& product) {
         for (int j = 0; j < vectors; ++j) products[r][j] = hn::Set(integers, offsets[r]);
       }
       for (int64_t quad = 0; quad < group / kQuad; quad += int4 ? 2 : 1, w += kQuad * kPanelOutputs) {
+        prefetch_ahead(w, kQuad * kPanelOutputs);
         ByteVector first[vectors];
         [[maybe_unused]] ByteVector second[vectors];
 #pragma GCC unroll 4
@@ -174,7 +129,7 @@ void quantised_tile(const TileProduct& product) {
       }
       FloatVector w_scale[vectors];
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) w_scale[j] = load_weights(w_scales + j * lanes);
+      for (int j = 0; j < vectors; ++j) w_scale[j] = load_floats(w_scales + j * kLanes);
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
         const auto x_scale = hn::Set(d, x_scales[r]);
@@ -187,10 +142,41 @@ void quantised_tile(const TileProduct& product) {
 #pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * lanes);
+      for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * kLanes);
     }
   }
 }
+
+#else  // any other CPU: plain loops over the integers
+
+template <int rows, WeightFormat format>
+void quantised_tile(const TileProduct& product) {
+  constexpr bool int4 = format == WeightFormat::int4;
+  const int64_t group = group_inputs(format);
+  for (int r = 0; r < rows && !product.continues; ++r) std::fill_n(product.y + r * product.y_row, kPanelOutputs, 0.0f);
+  const std::byte* packed = product.weights;
+  for (int64_t g = 0; g < product.inputs / group; ++g, packed += panel_bytes(format, group)) {
+    const auto* scales = reinterpret_cast<const uint16_t*>(packed);
+    const auto* w = reinterpret_cast<const uint8_t*>(scales + kPanelOutputs);
+    for (int r = 0; r < rows; ++r) {
+      const float x_scale = product.scales[g * rows + r];
+      for (int64_t o = 0; o < kPanelOutputs; ++o) {
+        int32_t sum = product.offsets[g * rows + r];
+        for (int64_t i = 0; i < group; ++i) {
+          const int64_t quad = i / kQuad, in_quad = i % kQuad;
+          const auto* x =
+              static_cast<const int16_t*>(product.activations) + ((g * group / kQuad + quad) * rows + r) * kQuad;
+          const int activation = x[in_quad % 2 * 2 + in_quad / 2];  // stored as inputs 0, 2, 1, 3
+          const int64_t byte = ((int4 ? quad / 2 : quad) * kPanelOutputs + o) * kQuad + in_quad;
+          sum += activation * (int4 ? w[byte] >> quad % 2 * 4 & 15 : w[byte]);
+        }
+        product.y[r * product.y_row + o] += static_cast<float>(sum) * x_scale * from_bfloat16(scales[o]);
+      }
+    }
+  }
+}
+
+#endif
 
 template <int rows>
 void tile_of_rows(const TileProduct& product) {
@@ -213,64 +199,6 @@ void find_tile(const TileProduct& product) {
 }
 
 void tile(const TileProduct& product) { find_tile(product); }
-
-#else  // any other CPU: plain loops
-
-float weight_of(float stored) { return stored; }
-float weight_of(uint16_t stored) {
-  const uint32_t bits = static_cast<uint32_t>(stored) << 16;
-  float weight;
-  std::memcpy(&weight, &bits, sizeof(weight));
-  return weight;
-}
-
-template <typename Weight>
-void float_tile(const TileProduct& product) {
-  const auto* x = static_cast<const float*>(product.activations);
-  const auto* w = reinterpret_cast<const Weight*>(product.weights);
-  for (int64_t i = 0; i < product.inputs; ++i, x += product.rows, w += kPanelOutputs) {
-    for (int64_t r = 0; r < product.rows; ++r) {
-      float* y = product.y + r * product.y_row;
-      for (int64_t o = 0; o < kPanelOutputs; ++o) y[o] += x[r] * weight_of(w[o]);
-    }
-  }
-}
-
-void quantised_tile(const TileProduct& product) {
-  const bool int4 = product.format == WeightFormat::int4;
-  const int64_t group = group_inputs(product.format);
-  const std::byte* packed = product.weights;
-  for (int64_t g = 0; g < product.inputs / group; ++g, packed += panel_bytes(product.format, group)) {
-    const auto* scales = reinterpret_cast<const uint16_t*>(packed);
-    const auto* w = reinterpret_cast<const uint8_t*>(scales + kPanelOutputs);
-    for (int64_t r = 0; r < product.rows; ++r) {
-      const float x_scale = product.scales[g * product.rows + r];
-      for (int64_t o = 0; o < kPanelOutputs; ++o) {
-        int32_t sum = product.offsets[g * product.rows + r];
-        for (int64_t i = 0; i < group; ++i) {
-          const int64_t quad = i / kQuad, in_quad = i % kQuad;
-          const auto* x = static_cast<const int16_t*>(product.activations) +
-                          ((g * group / kQuad + quad) * product.rows + r) * kQuad;
-          const int activation = x[in_quad % 2 * 2 + in_quad / 2];  // stored as inputs 0, 2, 1, 3
-          const int64_t byte = ((int4 ? quad / 2 : quad) * kPanelOutputs + o) * kQuad + in_quad;
-          sum += activation * (int4 ? w[byte] >> quad % 2 * 4 & 15 : w[byte]);
-        }
-        product.y[r * product.y_row + o] += static_cast<float>(sum) * x_scale * weight_of(scales[o]);
-      }
-    }
-  }
-}
-
-void tile(const TileProduct& product) {
-  for (int64_t r = 0; r < product.rows && !product.continues; ++r) {
-    std::fill_n(product.y + r * product.y_row, kPanelOutputs, 0.0f);
-  }
-  if (product.format == WeightFormat::float32) return float_tile<float>(product);
-  if (product.format == WeightFormat::bfloat16) return float_tile<uint16_t>(product);
-  quantised_tile(product);
-}
-
-#endif
 
 int64_t most_rows() { return kMostRows; }
 int64_t quad_bytes() { return kQuadBytes; }
@@ -302,11 +230,7 @@ float quantise(const float* HWY_RESTRICT x, int64_t size, int8_t* HWY_RESTRICT q
 }
 
 void widen(const uint16_t* HWY_RESTRICT from, float* HWY_RESTRICT to, int64_t size) {
-#if HWY_TARGET <= HWY_AVX2
-  for (int64_t i = 0; i < size; i += HWY_LANES(float)) hn::StoreU(load_weights(from + i), Float(), to + i);
-#else
-  for (int64_t i = 0; i < size; ++i) to[i] = weight_of(from[i]);
-#endif
+  for (int64_t i = 0; i < size; i += kLanes) hn::StoreU(load_floats(from + i), Float(), to + i);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -24,10 +24,10 @@ inline std::vector<int64_t> fused_instruction_sets() {
   return sets;
 }
 
-// While it lives, kernels run on this set alone.
+// While it lives, kernels run on this set, or on a plainer one where they have nothing better to do with it.
 class OnInstructionSet {
  public:
-  explicit OnInstructionSet(int64_t set) { allow(set); }
+  explicit OnInstructionSet(int64_t set) { allow(hwy::SupportedTargets() & ~(set - 1)); }
   ~OnInstructionSet() { allow(0); }
   OnInstructionSet(const OnInstructionSet&) = delete;
   OnInstructionSet& operator=(const OnInstructionSet&) = delete;
