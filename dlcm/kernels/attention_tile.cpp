@@ -59,6 +59,25 @@ HWY_INLINE void add_weights(float* HWY_RESTRICT scores, float* HWY_RESTRICT part
   }
 }
 
+// chain_tile over any number of panels.
+template <int rows, int64_t x_row, int64_t x_input, typename Stored>
+HWY_INLINE void multiply_panels(const float* x, Panels<Stored> panels, int64_t count, int64_t inputs, float* y,
+                                int64_t y_row, bool continues) {
+  constexpr int most = std::min(2, panels_of(rows));
+  while (count > 0) {
+    const int taken = count >= most ? most : 1;
+    if (taken == most) {
+      chain_tile<rows, most, x_row, x_input>(x, panels, inputs, y, y_row, continues);
+    } else {
+      chain_tile<rows, 1, x_row, x_input>(x, panels, inputs, y, y_row, continues);
+    }
+    count -= taken;
+    panels.first += taken * panels.step;
+    panels.ahead += taken * panels.step * static_cast<int64_t>(sizeof(Stored));
+    y += taken * kPanelOutputs;
+  }
+}
+
 template <int rows, typename Stored>
 void attend_rows(const AttentionTile& tile, const AttentionSums& sums) {
   const auto& shape = tile.cache->shape();
@@ -71,10 +90,12 @@ void attend_rows(const AttentionTile& tile, const AttentionSums& sums) {
     const auto* keys = reinterpret_cast<const Stored*>(block + shape.keys_offset(tile.kv_head));
     const auto* values = reinterpret_cast<const Stored*>(block + shape.values_offset(tile.kv_head));
     const int64_t count = std::min(kCacheBlock, tile.last - first);
-    for (int64_t panel = 0; panel < count; panel += kPanelOutputs) {
-      chain_tile<rows, 1, rows>(tile.queries, keys + panel * shape.head_size, shape.head_size, scores + panel,
-                                kCacheBlock, false);
-    }
+    // Values are asked for while keys are read, and the next block's keys with the values.
+    const std::byte* next = first + kCacheBlock < tile.last ? tile.cache->block(first / kCacheBlock + 1) : block;
+    multiply_panels<rows, 1, rows, Stored>(
+        tile.queries,
+        {.first = keys, .step = kPanelOutputs * shape.head_size, .ahead = block + shape.values_offset(tile.kv_head)},
+        count > kPanelOutputs ? 2 : 1, shape.head_size, scores, kCacheBlock, false);
     for (int r = 0; r < rows; ++r) {
       float* row = scores + r * kCacheBlock;
       if (tile.end[r] <= first) {
@@ -85,10 +106,9 @@ void attend_rows(const AttentionTile& tile, const AttentionSums& sums) {
       if (!whole) adjust_scores(tile, r, first, row);
       add_weights(row, parts + r * kSumParts, sums.largest[r], sums.o + r * sums.o_row, sums.o_row);
     }
-    for (int64_t panel = 0; panel < shape.value_panels(); ++panel) {
-      chain_tile<rows, kCacheBlock, 1>(scores, values + panel * kCacheBlock * kPanelOutputs, count,
-                                       sums.o + panel * kPanelOutputs, sums.o_row, true);
-    }
+    multiply_panels<rows, kCacheBlock, 1, Stored>(
+        scores, {.first = values, .step = kCacheBlock * kPanelOutputs, .ahead = next + shape.keys_offset(tile.kv_head)},
+        shape.value_panels(), count, sums.o, sums.o_row, true);
   }
   for (int r = 0; r < rows; ++r) sums.total[r] = sum_of_parts(parts + r * kSumParts);
 }

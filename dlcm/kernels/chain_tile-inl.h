@@ -27,10 +27,16 @@ constexpr int64_t kLanes = HWY_LANES(float);
 constexpr bool kWide = HWY_TARGET <= HWY_AVX3;
 constexpr int kMostRows = kWide ? 12 : 6;
 
-// Vectors of outputs that `rows` rows take at once: those of a panel where they fit.
+// Vectors of a panel's outputs that `rows` rows take at once: all where they fit.
 constexpr int vectors_of(int rows) {
   const int panel = static_cast<int>(kPanelOutputs / kLanes);
   return panel <= 4 && panel * rows <= (kWide ? 24 : 12) ? panel : 2;
+}
+
+// Panels that `rows` rows take at once, at most: memory gives more where a thread reads several places in turn.
+constexpr int panels_of(int rows) {
+  const int panel = static_cast<int>(kPanelOutputs / kLanes) * rows, sums = kWide ? 24 : 12;
+  return panel <= 4 * rows && 4 * panel <= sums ? 4 : panel <= 4 * rows && 2 * panel <= sums ? 2 : 1;
 }
 
 HWY_INLINE FloatVector load_floats(const float* from) { return hn::LoadU(Float(), from); }
@@ -41,47 +47,60 @@ HWY_INLINE FloatVector load_floats(const uint16_t* from) {
   return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
 }
 
-// Weights come from memory in order, and faster where they are asked for ahead of the CPU's own prefetching, which
-// stops at each page's end. `bytes` are read now.
-HWY_INLINE void prefetch_ahead(const void* weights, int64_t bytes) {
-  constexpr int64_t kAhead = 3072, kLine = 64;
-  for (int64_t i = 0; i < bytes; i += kLine) hwy::Prefetch(static_cast<const std::byte*>(weights) + kAhead + i);
+// Memory is asked for ahead of the CPU's own prefetching, which stops at each page's end.
+HWY_INLINE void prefetch(const std::byte* from, int64_t bytes) {
+  constexpr int64_t kLine = 64;
+  for (int64_t i = 0; i < bytes; i += kLine) hwy::Prefetch(from + i);
 }
 
-// y(r, o) = fma(x(r, i), w(i, o), y(r, o)) for ascending i, o in a panel of 32: x(r, i) = x[r * x_row + i * x_input],
-// w [inputs][32], y(r, o) = y[r * y_row + o], which begins with 0 or with what is there.
-template <int rows, int64_t x_row, int64_t x_input, typename Weight>
-HWY_INLINE void chain_tile(const float* x_begin, const Weight* w_begin, int64_t inputs, float* y_begin, int64_t y_row,
-                           bool continues) {
-  constexpr int vectors = vectors_of(rows);
+// Weights of some panels, [inputs][32] each, `step` numbers apart, and what to prefetch when the first is read.
+template <typename Weight>
+struct Panels {
+  const Weight* first;
+  int64_t step;
+  const std::byte* ahead;
+};
+
+// y(r, o) = fma(x(r, i), w(i, o), y(r, o)) for ascending i, o in the panels: x(r, i) = x[r * x_row + i * x_input],
+// y(r, o) = y[r * y_row + o], which begins with 0 or with what is there.
+template <int rows, int panels, int64_t x_row, int64_t x_input, typename Weight>
+HWY_INLINE void chain_tile(const float* x_begin, const Panels<Weight>& weights, int64_t inputs, float* y_begin,
+                           int64_t y_row, bool continues) {
+  constexpr int in_panel = vectors_of(rows), vectors = panels * in_panel;
+  static_assert(panels == 1 || in_panel * kLanes == kPanelOutputs);
+  constexpr int64_t kRowBytes = kPanelOutputs * static_cast<int64_t>(sizeof(Weight));
   const Float d;
-  for (int64_t part = 0; part < kPanelOutputs; part += vectors * kLanes) {
+  for (int64_t part = 0; part < kPanelOutputs; part += in_panel * kLanes) {
     const float* HWY_RESTRICT x = x_begin;
-    const Weight* HWY_RESTRICT w = w_begin + part;
+    const Weight* HWY_RESTRICT w = weights.first + part;
+    const std::byte* ahead = weights.ahead;
     float* HWY_RESTRICT y = y_begin + part;
     FloatVector sum[rows][vectors];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) {
         sum[r][j] = continues ? hn::LoadU(d, y + r * y_row + j * kLanes) : hn::Zero(d);
       }
     }
-    for (int64_t i = 0; i < inputs; ++i, x += x_input, w += kPanelOutputs) {
-      prefetch_ahead(w, kPanelOutputs * static_cast<int64_t>(sizeof(Weight)));
+    for (int64_t i = 0; i < inputs; ++i, x += x_input, w += kPanelOutputs, ahead += kRowBytes) {
       FloatVector weight[vectors];
+#pragma GCC unroll 8
+      for (int p = 0; p < panels; ++p) {
+        prefetch(ahead + p * weights.step * static_cast<int64_t>(sizeof(Weight)), kRowBytes);
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) weight[j] = load_floats(w + j * kLanes);
+        for (int j = 0; j < in_panel; ++j) weight[p * in_panel + j] = load_floats(w + p * weights.step + j * kLanes);
+      }
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
         const auto activation = hn::Set(d, x[r * x_row]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) sum[r][j] = hn::MulAdd(activation, weight[j], sum[r][j]);
       }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * y_row + j * kLanes);
     }
   }

@@ -23,7 +23,7 @@ int64_t stretch_inputs(WeightFormat format) {
 }
 
 constexpr int64_t kPanelsOfTask = 8;     // whose stretches stay in the second cache together
-constexpr int64_t kTasksOfThread = 4;    // where rows are few
+constexpr int64_t kTasksOfThread = 16;   // where rows are few
 constexpr int64_t kLeastWork = 1 << 15;  // products below which waking the threads costs more than it gains
 constexpr int64_t kTilesThatWiden = 3;   // bfloat16 is widened once for so many tiles of rows
 
@@ -75,6 +75,8 @@ class Activations {
             .scales = scales_ + at,
             .offsets = offsets_ + at,
             .weights = nullptr,
+            .panels = 0,
+            .panel_step = 0,
             .y = nullptr,
             .y_row = 0,
             .continues = first > 0};
@@ -92,25 +94,34 @@ class Activations {
   int32_t* offsets_;
 };
 
-// A tile's product with one panel into y [rows, outputs].
-void multiply_panel(TileProduct product, const PackedMatrix& matrix, int64_t panel, float* y_of_tile) {
-  const int64_t first = panel * kPanelOutputs, present = std::min(kPanelOutputs, matrix.outputs - first);
+// A tile's product with the panels from `panel` on, into y [rows, outputs].
+void multiply_tile_into(TileProduct product, const PackedMatrix& matrix, int64_t panel, float* y_of_tile) {
+  const int64_t first = panel * kPanelOutputs;
+  const int64_t whole = std::min(product.panels, (matrix.outputs - first) / kPanelOutputs);
   float* y = y_of_tile + first;
-  if (present == kPanelOutputs) {
-    product.y = y;
-    product.y_row = matrix.outputs;
-    return multiply_tile(product);
+  if (whole > 0) {
+    auto whole_panels = product;
+    whole_panels.panels = whole;
+    whole_panels.y = y;
+    whole_panels.y_row = matrix.outputs;
+    multiply_tile(whole_panels);
   }
+  if (whole == product.panels) return;
+  // The last panel's missing outputs have no place in y.
   constexpr int64_t kMostRows = 12;
-  alignas(64) float whole[kMostRows * kPanelOutputs] = {};
+  const int64_t present = matrix.outputs % kPanelOutputs;
+  alignas(64) float last[kMostRows * kPanelOutputs] = {};
+  y += whole * kPanelOutputs;
   for (int64_t r = 0; product.continues && r < product.rows; ++r) {
-    std::copy_n(y + r * matrix.outputs, present, whole + r * kPanelOutputs);
+    std::copy_n(y + r * matrix.outputs, present, last + r * kPanelOutputs);
   }
-  product.y = whole;
+  product.weights += whole * product.panel_step;
+  product.panels = 1;
+  product.y = last;
   product.y_row = kPanelOutputs;
   multiply_tile(product);
   for (int64_t r = 0; r < product.rows; ++r) {
-    std::copy_n(whole + r * kPanelOutputs, present, y + r * matrix.outputs);
+    std::copy_n(last + r * kPanelOutputs, present, y + r * matrix.outputs);
   }
 }
 
@@ -118,7 +129,8 @@ void multiply_panels(const PackedMatrix& matrix, const Activations& activations,
                      int64_t last_panel, float* y_RO) {
   const size_t panel_size = panel_bytes(matrix.format, matrix.inputs);
   const bool widens = matrix.format == WeightFormat::bfloat16 && activations.tiles() >= kTilesThatWiden;
-  const int64_t stretch = stretch_inputs(matrix.format);
+  // One tile has nobody to share the first cache with.
+  const int64_t stretch = stretch_inputs(matrix.format) * (activations.tiles() == 1 ? 8 : 1);
   for (int64_t first = 0; first < matrix.inputs; first += stretch) {
     const int64_t inputs = std::min(stretch, matrix.inputs - first);
     const std::byte* weights =
@@ -139,10 +151,10 @@ void multiply_panels(const PackedMatrix& matrix, const Activations& activations,
     for (int64_t tile = 0; tile < activations.tiles(); ++tile) {
       auto product = activations.product(tile, first, inputs);
       if (widens) product.format = WeightFormat::float32;
-      for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-        product.weights = weights + static_cast<size_t>(panel - first_panel) * weights_step;
-        multiply_panel(product, matrix, panel, y_RO + activations.first_row(tile) * matrix.outputs);
-      }
+      product.weights = weights;
+      product.panels = last_panel - first_panel;
+      product.panel_step = static_cast<int64_t>(weights_step);
+      multiply_tile_into(product, matrix, first_panel, y_RO + activations.first_row(tile) * matrix.outputs);
     }
   }
 }
@@ -154,9 +166,9 @@ void multiply(ThreadPool& threads, const PackedMatrix& matrix, const float* x_RI
   const Activations activations(threads, matrix.format, matrix.inputs, x_RI, rows);
   const int64_t panels = divide_up(matrix.outputs, kPanelOutputs);
   const auto multiply_range = [&](int64_t first, int64_t last) {
-    if (activations.tiles() >= kTilesThatWiden) return multiply_panels(matrix, activations, first, last, y_RO);
-    // Few rows: one panel after another, in the order they lie in memory.
-    for (int64_t panel = first; panel < last; ++panel) multiply_panels(matrix, activations, panel, panel + 1, y_RO);
+    // Two tiles read the weights once where they take turns at each panel.
+    const int64_t at_once = activations.tiles() == 2 ? 1 : last - first;
+    for (; first < last; first += at_once) multiply_panels(matrix, activations, first, first + at_once, y_RO);
   };
   if (rows * matrix.outputs * matrix.inputs < kLeastWork) return multiply_range(0, panels);
   const int64_t of_task = std::clamp<int64_t>(panels / (threads.threads() * kTasksOfThread), 1, kPanelsOfTask);

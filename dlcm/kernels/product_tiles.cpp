@@ -25,11 +25,15 @@ namespace HWY_NAMESPACE {
 constexpr int64_t kQuad = 4;  // inputs in one 32-bit lane of weights
 constexpr int64_t kQuadBytes = HWY_TARGET <= HWY_AVX3_DL ? 4 : 8;
 
-template <int rows, typename Weight>
+constexpr int64_t kAhead = 2048;  // bytes between prefetching and reading
+
+template <int rows, int panels, typename Weight>
 void float_tile(const TileProduct& product) {
-  chain_tile<rows, 1, rows>(static_cast<const float*>(product.activations),
-                            reinterpret_cast<const Weight*>(product.weights), product.inputs, product.y, product.y_row,
-                            product.continues);
+  chain_tile<rows, panels, 1, rows>(static_cast<const float*>(product.activations),
+                                    Panels<Weight>{.first = reinterpret_cast<const Weight*>(product.weights),
+                                                   .step = product.panel_step / static_cast<int64_t>(sizeof(Weight)),
+                                                   .ahead = product.weights + kAhead},
+                                    product.inputs, product.y, product.y_row, product.continues);
 }
 
 #if HWY_TARGET <= HWY_AVX2
@@ -60,9 +64,15 @@ HWY_INLINE IntegerVector add_products(IntegerVector sum, ByteVector weights, con
 }
 #endif
 
-template <int rows, WeightFormat format>
+// Sums of integers and of floats are held side by side.
+constexpr int quantised_panels_of(int rows) {
+  return rows == 1 ? panels_of(1) : rows <= 3 ? std::min(2, panels_of(rows)) : 1;
+}
+
+template <int rows, int panels, WeightFormat format>
 void quantised_tile(const TileProduct& product) {
-  constexpr int vectors = vectors_of(rows);
+  constexpr int in_panel = vectors_of(rows), vectors = panels * in_panel;
+  static_assert(panels == 1 || in_panel * kLanes == kPanelOutputs);
   constexpr bool int4 = format == WeightFormat::int4;
   constexpr int64_t group = int4 ? 32 : 64;
   constexpr int64_t vector_bytes = HWY_LANES(uint8_t);
@@ -71,9 +81,9 @@ void quantised_tile(const TileProduct& product) {
   const Byte bytes;
   const hn::Repartition<uint16_t, Byte> pairs;
   const auto low_bits = hn::Set(bytes, 0x0F);
-  const int64_t groups = product.inputs / group;
+  const int64_t groups = product.inputs / group, step = product.panel_step;
   const int64_t group_size = static_cast<int64_t>(panel_bytes(format, group));
-  for (int64_t part = 0; part < kPanelOutputs; part += vectors * kLanes) {
+  for (int64_t part = 0; part < kPanelOutputs; part += in_panel * kLanes) {
     const auto* HWY_RESTRICT x = static_cast<const std::byte*>(product.activations);
     const auto* HWY_RESTRICT x_scales = product.scales;
     const auto* HWY_RESTRICT offsets = product.offsets;
@@ -82,27 +92,28 @@ void quantised_tile(const TileProduct& product) {
     FloatVector sum[rows][vectors];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) {
         sum[r][j] = product.continues ? hn::LoadU(d, y + r * product.y_row + j * kLanes) : hn::Zero(d);
       }
     }
     for (int64_t g = 0; g < groups; ++g, x_scales += rows, offsets += rows, packed += group_size) {
-      const auto* w_scales = reinterpret_cast<const uint16_t*>(packed) + part;
-      const auto* w = reinterpret_cast<const uint8_t*>(packed) + sizeof(uint16_t) * kPanelOutputs + kQuad * part;
+      const auto* w_scales = packed + static_cast<int64_t>(sizeof(uint16_t)) * part;
+      const auto* w = packed + static_cast<int64_t>(sizeof(uint16_t)) * kPanelOutputs + kQuad * part;
       IntegerVector products[rows][vectors];
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) products[r][j] = hn::Set(integers, offsets[r]);
       }
       for (int64_t quad = 0; quad < group / kQuad; quad += int4 ? 2 : 1, w += kQuad * kPanelOutputs) {
-        prefetch_ahead(w, kQuad * kPanelOutputs);
         ByteVector first[vectors];
         [[maybe_unused]] ByteVector second[vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) {
-          const auto loaded = hn::LoadU(bytes, w + j * vector_bytes);
+          const auto* from = w + j / in_panel * step + j % in_panel * vector_bytes;
+          prefetch(from + kAhead, vector_bytes);
+          const auto loaded = hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(from));
           if constexpr (int4) {
             first[j] = hn::And(loaded, low_bits);
             second[j] = hn::And(hn::BitCast(bytes, hn::ShiftRight<4>(hn::BitCast(pairs, loaded))), low_bits);
@@ -112,14 +123,14 @@ void quantised_tile(const TileProduct& product) {
         }
 #pragma GCC unroll 12
         for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
           for (int j = 0; j < vectors; ++j) products[r][j] = add_products(products[r][j], first[j], x + r * kQuadBytes);
         }
         x += rows * kQuadBytes;
         if constexpr (int4) {
 #pragma GCC unroll 12
           for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int j = 0; j < vectors; ++j) {
               products[r][j] = add_products(products[r][j], second[j], x + r * kQuadBytes);
             }
@@ -128,12 +139,15 @@ void quantised_tile(const TileProduct& product) {
         }
       }
       FloatVector w_scale[vectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) w_scale[j] = load_floats(w_scales + j * kLanes);
+#pragma GCC unroll 8
+      for (int j = 0; j < vectors; ++j) {
+        const auto* scales = reinterpret_cast<const uint16_t*>(w_scales + j / in_panel * step);
+        w_scale[j] = load_floats(scales + j % in_panel * kLanes);
+      }
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
         const auto x_scale = hn::Set(d, x_scales[r]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) {
           sum[r][j] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, products[r][j]), x_scale), w_scale[j], sum[r][j]);
         }
@@ -141,7 +155,7 @@ void quantised_tile(const TileProduct& product) {
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) hn::StoreU(sum[r][j], d, y + r * product.y_row + j * kLanes);
     }
   }
@@ -149,7 +163,9 @@ void quantised_tile(const TileProduct& product) {
 
 #else  // any other CPU: plain loops over the integers
 
-template <int rows, WeightFormat format>
+constexpr int quantised_panels_of(int) { return 1; }
+
+template <int rows, int panels, WeightFormat format>
 void quantised_tile(const TileProduct& product) {
   constexpr bool int4 = format == WeightFormat::int4;
   const int64_t group = group_inputs(format);
@@ -178,17 +194,42 @@ void quantised_tile(const TileProduct& product) {
 
 #endif
 
-template <int rows>
-void tile_of_rows(const TileProduct& product) {
+template <int rows, int panels>
+void panels_of_rows(const TileProduct& product) {
   switch (product.format) {
     case WeightFormat::float32:
-      return float_tile<rows, float>(product);
+      return float_tile<rows, panels, float>(product);
     case WeightFormat::bfloat16:
-      return float_tile<rows, uint16_t>(product);
+      return float_tile<rows, panels, uint16_t>(product);
     case WeightFormat::int8:
-      return quantised_tile<rows, WeightFormat::int8>(product);
+      if constexpr (panels <= quantised_panels_of(rows))
+        return quantised_tile<rows, panels, WeightFormat::int8>(product);
+      break;
     case WeightFormat::int4:
-      return quantised_tile<rows, WeightFormat::int4>(product);
+      if constexpr (panels <= quantised_panels_of(rows))
+        return quantised_tile<rows, panels, WeightFormat::int4>(product);
+      break;
+  }
+}
+
+// As many panels at once as there are and as `rows` rows can take.
+template <int rows>
+void tile_of_rows(TileProduct product) {
+  const int most = group_inputs(product.format) == 1 ? panels_of(rows) : quantised_panels_of(rows);
+  for (int64_t left = product.panels; left > 0;) {
+    int taken = 1;
+    if (panels_of(rows) >= 4 && most >= 4 && left >= 4) {
+      if constexpr (panels_of(rows) >= 4) panels_of_rows<rows, 4>(product);
+      taken = 4;
+    } else if (panels_of(rows) >= 2 && most >= 2 && left >= 2) {
+      if constexpr (panels_of(rows) >= 2) panels_of_rows<rows, 2>(product);
+      taken = 2;
+    } else {
+      panels_of_rows<rows, 1>(product);
+    }
+    left -= taken;
+    product.weights += taken * product.panel_step;
+    product.y += taken * kPanelOutputs;
   }
 }
 

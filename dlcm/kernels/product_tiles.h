@@ -1,5 +1,5 @@
-// The innermost loops of `multiply`: a few rows of activations times one panel of weights, on one thread, in the widest
-// vectors this CPU has (chosen at run time).
+// The innermost loops of `multiply`: a few rows of activations times some panels of weights, on one thread, in the
+// widest vectors this CPU has (chosen at run time).
 #pragma once
 
 #include "dlcm/kernels/packed_matrix.h"
@@ -20,8 +20,9 @@ struct TileProduct {
   const float* scales;      // quantised only: [groups][rows]
   const int32_t*
       offsets;  // quantised only: [groups][rows], minus the sum of the group's integers * the weights' offset
-  const std::byte* weights;
-  float* y;  // [rows] of kPanelOutputs each
+  const std::byte* weights;    // of the first panel
+  int64_t panels, panel_step;  // bytes from one panel to the next
+  float* y;                    // [rows] of kPanelOutputs for each panel
   int64_t y_row;
   bool continues;  // y holds the chain's sum so far
 };
