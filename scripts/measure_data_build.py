@@ -69,9 +69,9 @@ def main():
     for kill in range(arguments.kills):
         output = os.path.join(arguments.output, f"killed-{kill}")
         process = start(arguments, output)
-        killed_after = random.uniform(0.2, 0.8) * seconds
+        killed_after = random.uniform(0.1, 0.5) * seconds
         time.sleep(killed_after)
-        process.send_signal(signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)  # Popen's own would first collect a process that has ended
         killed = finish(process)[0] == -signal.SIGKILL
         begin = time.monotonic()
         status, _, memory = finish(start(arguments, output))
