@@ -282,12 +282,35 @@ std::string load_text(const std::string& checkpoint, const char* name, const Ins
   return text;
 }
 
-SafeTensors load_tensors(const std::string& checkpoint, const char* name, const Inspection& inspection) {
+void verify_file(const std::string& checkpoint, const char* name, const Inspection& inspection) {
   const std::string path = join(checkpoint, name);
   if (hash_file(path) != inspection.hashes.at(name)) {
     refuse(checkpoint, Inspection::State::damaged, path + " is damaged: its content does not have its hash");
   }
-  return load_safetensors(path);
+}
+
+SafeTensors load_tensors(const std::string& checkpoint, const char* name, const Inspection& inspection) {
+  verify_file(checkpoint, name, inspection);
+  return load_safetensors(join(checkpoint, name));
+}
+
+Inspection inspect_complete(const std::string& directory) {
+  auto inspection = inspect(directory);
+  if (inspection.state != Inspection::State::complete) refuse(directory, inspection.state, inspection.problem);
+  return inspection;
+}
+
+// All but the tensors.
+Checkpoint load_facts(const std::string& directory, const Inspection& inspection) {
+  Checkpoint checkpoint;
+  checkpoint.step = inspection.content["step"].get<int64_t>();
+  checkpoint.config_toml = load_text(directory, kConfig, inspection);
+  checkpoint.tokenizer = load_text(directory, kTokenizer, inspection);
+  checkpoint.trainer = inspection.content;
+  for (const char* key : kReservedKeys) {
+    checkpoint.trainer.erase(key);
+  }
+  return checkpoint;
 }
 
 }  // namespace
@@ -363,23 +386,20 @@ std::string find_checkpoint(const std::string& path) {
 
 Checkpoint load_checkpoint(const std::string& path, bool with_optimizer) {
   const std::string directory = find_checkpoint(path);
-  auto inspection = inspect(directory);
-  if (inspection.state != Inspection::State::complete) {
-    refuse(directory, inspection.state, inspection.problem);
-  }
-  Checkpoint checkpoint;
-  checkpoint.step = inspection.content["step"].get<int64_t>();
-  checkpoint.config_toml = load_text(directory, kConfig, inspection);
-  checkpoint.tokenizer = load_text(directory, kTokenizer, inspection);
+  const auto inspection = inspect_complete(directory);
+  auto checkpoint = load_facts(directory, inspection);
   checkpoint.model = load_tensors(directory, kModel, inspection);
   if (with_optimizer) {
     checkpoint.optimizer = load_tensors(directory, kOptimizer, inspection);
   }
-  checkpoint.trainer = std::move(inspection.content);
-  for (const char* key : kReservedKeys) {
-    checkpoint.trainer.erase(key);
-  }
   return checkpoint;
+}
+
+Checkpoint load_checkpoint_facts(const std::string& path) {
+  const std::string directory = find_checkpoint(path);
+  const auto inspection = inspect_complete(directory);
+  verify_file(directory, kModel, inspection);
+  return load_facts(directory, inspection);
 }
 
 }  // namespace dlcm

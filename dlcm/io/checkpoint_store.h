@@ -45,4 +45,7 @@ std::vector<std::string> complete_checkpoints(const std::string& run);
 // another version of dlcm wrote it.
 Checkpoint load_checkpoint(const std::string& path, bool with_optimizer);
 
+// The same without the tensors, which stay empty; the weights' file is verified all the same.
+Checkpoint load_checkpoint_facts(const std::string& path);
+
 }  // namespace dlcm

@@ -136,50 +136,14 @@ nlohmann::json parse_header(const std::string& path, const std::string& text) {
   }
 }
 
-}  // namespace
+struct Layout {
+  std::vector<TensorPlace> places;  // in the order in which they lie
+  std::map<std::string, std::string> metadata;
+  int64_t data_begin = 0;
+};
 
-void save_safetensors(const std::string& path, const SafeTensors& content) {
-  // Largest elements first, then by name: every tensor is aligned to its element, and equal content gives equal files.
-  std::vector<const std::pair<const std::string, at::Tensor>*> ordered;
-  for (const auto& entry : content.tensors) {
-    ordered.push_back(&entry);
-  }
-  std::stable_sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) {
-    return left->second.element_size() > right->second.element_size();
-  });
-
-  auto header = nlohmann::json::object();
-  if (!content.metadata.empty()) {
-    header["__metadata__"] = content.metadata;
-  }
-  int64_t offset = 0;
-  for (const auto* entry : ordered) {
-    const auto& [name, tensor] = *entry;
-    TORCH_CHECK(name != "__metadata__", "safetensors: __metadata__ is no tensor's name");
-    const int64_t end = offset + static_cast<int64_t>(tensor.nbytes());
-    header[name] = {{"dtype", element_name(tensor.scalar_type())},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
-  TORCH_CHECK(static_cast<int64_t>(text.size()) <= kLargestHeaderBytes, "safetensors: header of ", text.size(),
-              " bytes");
-
-  OutputFile file(path);
-  const uint64_t header_bytes = text.size();
-  file.append({reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)});
-  file.append(text);
-  for (const auto* entry : ordered) {
-    const auto host = entry->second.detach().to(at::kCPU).contiguous();
-    file.append({static_cast<const char*>(host.const_data_ptr()), static_cast<size_t>(host.nbytes())});
-  }
-  file.close();
-}
-
-SafeTensors load_safetensors(const std::string& path) {
-  const InputFile file(path);
+// What lies where; every length is checked against the file.
+Layout read_layout(const InputFile& file, const std::string& path) {
   if (file.bytes() < kLengthBytes) {
     refuse(path, "expected at least {} bytes, found {}", kLengthBytes, file.bytes());
   }
@@ -195,8 +159,8 @@ SafeTensors load_safetensors(const std::string& path) {
   const int64_t data_begin = kLengthBytes + static_cast<int64_t>(text.size());
   const int64_t data_bytes = file.bytes() - data_begin;
 
-  SafeTensors content;
-  std::vector<TensorPlace> places;
+  Layout layout;
+  auto& places = layout.places;
   for (const auto& [name, entry] : header.items()) {
     if (name != "__metadata__") {
       places.push_back(read_entry(path, name, entry));
@@ -209,7 +173,7 @@ SafeTensors load_safetensors(const std::string& path) {
       if (!value.is_string()) {
         refuse(path, "expected text as \"{}\" of its __metadata__", key);
       }
-      content.metadata[key] = value.get<std::string>();
+      layout.metadata[key] = value.get<std::string>();
     }
   }
 
@@ -228,10 +192,43 @@ SafeTensors load_safetensors(const std::string& path) {
     refuse(path, "its tensors take {} bytes, the file has {} for them", offset, data_bytes);
   }
 
-  for (const auto& place : places) {
+  layout.data_begin = data_begin;
+  return layout;
+}
+
+}  // namespace
+
+void save_safetensors(const std::string& path, const SafeTensors& content) {
+  // Largest elements first, then by name: every tensor is aligned to its element, and equal content gives equal files.
+  std::vector<const std::pair<const std::string, at::Tensor>*> ordered;
+  for (const auto& entry : content.tensors) {
+    ordered.push_back(&entry);
+  }
+  std::stable_sort(ordered.begin(), ordered.end(), [](const auto* left, const auto* right) {
+    return left->second.element_size() > right->second.element_size();
+  });
+
+  std::vector<SafeTensorsWriter::Tensor> tensors;
+  for (const auto* entry : ordered) {
+    tensors.push_back({entry->first, entry->second.scalar_type(), entry->second.sizes().vec()});
+  }
+  SafeTensorsWriter writer(path, content.metadata, tensors, kAlignment);
+  for (const auto* entry : ordered) {
+    const auto host = entry->second.detach().to(at::kCPU).contiguous();
+    writer.append({static_cast<const char*>(host.const_data_ptr()), static_cast<size_t>(host.nbytes())});
+  }
+  writer.close();
+}
+
+SafeTensors load_safetensors(const std::string& path) {
+  const InputFile file(path);
+  auto layout = read_layout(file, path);
+  SafeTensors content;
+  content.metadata = std::move(layout.metadata);
+  for (const auto& place : layout.places) {
     auto tensor = at::empty(place.shape, at::TensorOptions().dtype(place.type));
     const int64_t length = place.end - place.begin;
-    file.read(data_begin + place.begin, tensor.mutable_data_ptr(), length);
+    file.read(layout.data_begin + place.begin, tensor.mutable_data_ptr(), length);
     if (place.type == at::kBool) {
       const auto* bytes = static_cast<const uint8_t*>(tensor.const_data_ptr());
       if (std::any_of(bytes, bytes + length, [](uint8_t byte) { return byte > 1; })) {
@@ -241,6 +238,67 @@ SafeTensors load_safetensors(const std::string& path) {
     content.tensors.emplace(place.name, std::move(tensor));
   }
   return content;
+}
+
+MappedSafeTensors::MappedSafeTensors(const std::string& path) : file_(path) {
+  auto layout = read_layout(InputFile(path), path);
+  for (const auto& place : layout.places) {
+    if (layout.data_begin + place.end > static_cast<int64_t>(file_.bytes().size())) {
+      refuse(path, "it became shorter while it was read");
+    }
+    tensors_[place.name] = {place.type, place.shape,
+                            file_.bytes().subspan(static_cast<size_t>(layout.data_begin + place.begin),
+                                                  static_cast<size_t>(place.end - place.begin))};
+  }
+  metadata_ = std::move(layout.metadata);
+}
+
+SafeTensors MappedSafeTensors::views() const {
+  SafeTensors content;
+  content.metadata = metadata_;
+  for (const auto& [name, tensor] : tensors_) {
+    content.tensors[name] = at::from_blob(const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, tensor.type);
+  }
+  return content;
+}
+
+int64_t SafeTensorsWriter::Tensor::bytes() const {
+  auto bytes = static_cast<int64_t>(c10::elementSize(type));
+  for (const int64_t size : shape) bytes *= size;
+  return bytes;
+}
+
+SafeTensorsWriter::SafeTensorsWriter(const std::string& path, const std::map<std::string, std::string>& metadata,
+                                     const std::vector<Tensor>& tensors, int64_t alignment)
+    : file_(path) {
+  auto header = nlohmann::json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  for (const auto& tensor : tensors) {
+    TORCH_CHECK(tensor.name != "__metadata__", "safetensors: __metadata__ is no tensor's name");
+    const int64_t end = missing_bytes_ + tensor.bytes();
+    header[tensor.name] = {
+        {"dtype", element_name(tensor.type)}, {"shape", tensor.shape}, {"data_offsets", {missing_bytes_, end}}};
+    missing_bytes_ = end;
+  }
+  std::string text = header.dump();
+  const auto begin =
+      static_cast<size_t>((kLengthBytes + static_cast<int64_t>(text.size()) + alignment - 1) / alignment * alignment);
+  text.resize(begin - kLengthBytes, ' ');
+  TORCH_CHECK(static_cast<int64_t>(text.size()) <= kLargestHeaderBytes, "safetensors: header of ", text.size(),
+              " bytes");
+  const uint64_t header_bytes = text.size();
+  file_.append({reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)});
+  file_.append(text);
+}
+
+void SafeTensorsWriter::append(std::string_view bytes) {
+  missing_bytes_ -= static_cast<int64_t>(bytes.size());
+  file_.append(bytes);
+}
+
+void SafeTensorsWriter::close() {
+  TORCH_CHECK(missing_bytes_ == 0, "safetensors: ", missing_bytes_, " bytes of the tensors were not written");
+  file_.close();
 }
 
 }  // namespace dlcm

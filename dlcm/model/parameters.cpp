@@ -47,20 +47,21 @@ ParameterRole role_of(const std::string& name) {
   return ParameterRole::token_matrix;
 }
 
+void draw_initial_value(const std::string& name, const Config& config, at::Generator& generator, at::Tensor& value) {
+  if (ends_with(name, "gain")) {
+    value.fill_(1.0);
+  } else if (name == "parser.query.weight" || name == "parser.key.weight") {
+    // PAPER-GAP: the parser starts as the identity, so that p is the cosine of neighbouring tokens.
+    value.copy_(at::eye(value.size(0), value.size(1), value.options()));
+  } else {
+    value.normal_(0.0, initial_std(name, config), generator);
+  }
+}
+
 void initialise(torch::nn::Module& model, const Config& config) {
   at::NoGradGuard no_gradient;
   auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(config.train.seed));
-  for (auto& entry : model.named_parameters()) {
-    auto& value = entry.value();
-    if (ends_with(entry.key(), "gain")) {
-      value.fill_(1.0);
-    } else if (entry.key() == "parser.query.weight" || entry.key() == "parser.key.weight") {
-      // PAPER-GAP: the parser starts as the identity, so that p is the cosine of neighbouring tokens.
-      value.copy_(at::eye(value.size(0), value.size(1), value.options()));
-    } else {
-      value.normal_(0.0, initial_std(entry.key(), config), generator);
-    }
-  }
+  for (auto& entry : model.named_parameters()) draw_initial_value(entry.key(), config, generator, entry.value());
 }
 
 std::shared_ptr<LanguageModel> make_model(const Config& config) {

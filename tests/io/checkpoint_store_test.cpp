@@ -68,6 +68,11 @@ TEST(CheckpointStore, LoadGivesWhatSaveTook) {
     EXPECT_EQ(loaded.trainer, trainer);
   }
   EXPECT_TRUE(load_checkpoint(run, /*with_optimizer=*/false).optimizer.tensors.empty());
+  const auto facts = load_checkpoint_facts(run);
+  EXPECT_TRUE(facts.model.tensors.empty());
+  EXPECT_EQ(facts.step, 1000);
+  EXPECT_EQ(facts.config_toml, saved.config_toml);
+  EXPECT_EQ(facts.tokenizer, saved.tokenizer);
 }
 
 TEST(CheckpointStore, TrainerJsonListsTheHashesOfTheOthers) {
@@ -128,6 +133,9 @@ TEST(CheckpointStore, EveryFlippedByteOfEveryFileIsRefused) {
         flipped[place] = static_cast<char>(flipped[place] ^ mask);
         overwrite(file, flipped);
         const std::string text = message_of<Error>([&] { load_checkpoint(path, true); });
+        if (name != "optimizer.safetensors") {
+          ASSERT_EQ(message_of<Error>([&] { load_checkpoint_facts(path); }), text);
+        }
         ASSERT_NE(text.find(file), std::string::npos) << name << " flipped at " << place << ": " << text;
         ASSERT_NE(text.find(older), std::string::npos) << text;
       }

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 
 namespace dlcm {
 namespace {
@@ -177,6 +178,69 @@ TEST(SafeTensors, TruthValueTwoIsRefused) {
   text.back() = 2;
   overwrite(directory / "file", text);
   EXPECT_NE(message_of<Error>([&] { load_safetensors(directory / "file"); }).find("truth value"), std::string::npos);
+}
+
+TEST(MappedSafeTensors, HoldTheBytesOfTheFile) {
+  const TemporaryDirectory directory;
+  const auto content = sample();
+  save_safetensors(directory / "file", content);
+  const MappedSafeTensors mapped(directory / "file");
+  EXPECT_EQ(mapped.metadata(), content.metadata);
+  const auto views = mapped.views();
+  ASSERT_EQ(views.tensors.size(), content.tensors.size());
+  for (const auto& [name, tensor] : content.tensors) {
+    EXPECT_TRUE(at::equal(views.tensors.at(name), tensor)) << name;
+    EXPECT_EQ(mapped.tensors().at(name).bytes.size(), tensor.nbytes()) << name;
+  }
+}
+
+TEST(MappedSafeTensors, EveryCutFileIsRefused) {
+  const TemporaryDirectory directory;
+  save_safetensors(directory / "whole", sample());
+  const std::string text = read_file(directory / "whole");
+  for (size_t length = 0; length < text.size(); ++length) {
+    overwrite(directory / "cut", text.substr(0, length));
+    EXPECT_THROW(MappedSafeTensors(directory / "cut"), Error) << length;
+  }
+  EXPECT_THROW(MappedSafeTensors(directory / "missing"), Error);
+  EXPECT_THROW(MappedSafeTensors(directory.path()), Error);
+}
+
+TEST(SafeTensorsWriter, TakesPiecesOfAnySizeAndAligns) {
+  const TemporaryDirectory directory;
+  const auto bytes = at::arange(300, at::kByte);
+  const auto floats = at::arange(7, at::kFloat);
+  {
+    SafeTensorsWriter writer(directory / "file", {{"note", "x"}}, {{"z", at::kByte, {300}}, {"a", at::kFloat, {7}}},
+                             64);
+    const auto append = [&](const at::Tensor& tensor, size_t begin, size_t end) {
+      writer.append({static_cast<const char*>(tensor.const_data_ptr()) + begin, end - begin});
+    };
+    append(bytes, 0, 1);
+    append(bytes, 1, 300);
+    append(floats, 0, 28);
+    EXPECT_FALSE(std::filesystem::exists(directory / "file"));
+    writer.close();
+  }
+  const auto loaded = load_safetensors(directory / "file");
+  EXPECT_TRUE(at::equal(loaded.tensors.at("z"), bytes));
+  EXPECT_TRUE(at::equal(loaded.tensors.at("a"), floats));
+  const std::string text = read_file(directory / "file");
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, text.data(), sizeof(header_bytes));
+  EXPECT_EQ((8 + header_bytes) % 64, 0u);
+  EXPECT_EQ(text[8 + header_bytes + 5], 5);
+}
+
+TEST(SafeTensorsWriter, WithoutAllBytesLeavesNoFile) {
+  const TemporaryDirectory directory;
+  {
+    SafeTensorsWriter writer(directory / "file", {}, {{"a", at::kByte, {3}}}, 64);
+    writer.append("ab");
+    EXPECT_THROW(writer.close(), c10::Error);
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory / "file"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "file.partial"));
 }
 
 }  // namespace
