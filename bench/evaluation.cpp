@@ -34,7 +34,7 @@ double largest_difference(const std::vector<QuestionScores>& left, const std::ve
 }  // namespace
 
 std::vector<nlohmann::json> bench_evaluation(const EvaluationBench& bench) {
-  const auto model = load_model(bench.model);
+  Engine engine(load_engine_model(bench.model), {.threads = bench.threads});
   std::vector<nlohmann::json> lines;
   for (const auto& text : bench.tasks) {
     const auto named = NamedFile::from(text, bench.items);
@@ -46,8 +46,8 @@ std::vector<nlohmann::json> bench_evaluation(const EvaluationBench& bench) {
     std::vector<std::function<void()>> candidates;
     for (size_t way = 0; way < kWays.size(); ++way) {
       candidates.push_back([&, way] {
-        scores[way] = score_questions(model, task.questions, task.beginnings,
-                                      {.threshold = model.threshold(),
+        scores[way] = score_questions(engine, task.questions, task.beginnings,
+                                      {.threshold = engine.model().threshold(),
                                        .batch_tokens = kWays[way].batch_tokens,
                                        .share_beginnings = kWays[way].share_beginnings});
       });

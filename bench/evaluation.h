@@ -16,6 +16,7 @@ struct EvaluationBench {
   int64_t shots = 0;
   int64_t limit = 100;  // items of each task
   int repeats = 3;
+  int64_t threads = 0;  // 0 takes all
 };
 
 // One line per task and way: task, way, items, shots, seconds (median), fastest_seconds, slowest_seconds,

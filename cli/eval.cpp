@@ -1,6 +1,7 @@
 // dlcm eval: how well a model predicts text files, and how it answers benchmarks.
 #include "cli/model_options.h"
 #include "cli/verbs.h"
+#include "dlcm/eval/ratio_curve.h"
 #include "dlcm/eval/task_evaluation.h"
 #include "dlcm/eval/text_evaluation.h"
 #include "dlcm/io/files.h"
@@ -18,6 +19,7 @@ namespace {
 
 struct EvalOptions : ModelOptions {
   std::vector<std::string> texts;
+  std::vector<double> ratios;
   std::vector<std::string> tasks, examples;
   std::string items = ".";
   int64_t shots = 0;
@@ -27,16 +29,26 @@ struct EvalOptions : ModelOptions {
 };
 
 void evaluate_texts(const EvalOptions& options) {
-  const auto model = load_model(options.model);
-  const double threshold = threshold_for(model, options.request);
+  Engine engine(load_engine_model(options.model));
+  const double threshold = threshold_for(engine.model(), options.request);
   std::vector<TextEvaluation> evaluations;
-  for (const auto& path : options.texts) evaluations.push_back(evaluate_text(model, path, threshold));
+  for (const auto& path : options.texts) evaluations.push_back(evaluate_text(engine, path, threshold));
   evaluations.push_back(total_of(evaluations));
   if (!options.json) {
     fmt::print("{}", evaluation_table(evaluations));
     return;
   }
   for (const auto& evaluation : evaluations) fmt::print("{}\n", to_json(evaluation).dump());
+}
+
+void evaluate_ratios(const EvalOptions& options) {
+  Engine engine(load_engine_model(options.model));
+  const auto points = ratio_curve(engine, options.texts, options.ratios);
+  if (!options.json) {
+    fmt::print("{}", ratio_table(points));
+    return;
+  }
+  for (const auto& point : points) fmt::print("{}\n", to_json(point).dump());
 }
 
 std::vector<Task> read_tasks(const EvalOptions& options) {
@@ -63,8 +75,8 @@ std::vector<Task> read_tasks(const EvalOptions& options) {
 
 void evaluate_tasks(const EvalOptions& options) {
   const auto tasks = read_tasks(options);
-  const auto model = load_model(options.model);
-  const ContinuationOptions scoring{.threshold = threshold_for(model, options.request),
+  Engine engine(load_engine_model(options.model));
+  const ContinuationOptions scoring{.threshold = threshold_for(engine.model(), options.request),
                                     .batch_tokens = options.batch_tokens};
   std::optional<OutputFile> log;
   if (!options.item_log.empty()) log.emplace(options.item_log);
@@ -72,7 +84,7 @@ void evaluate_tasks(const EvalOptions& options) {
   if (log) write = [&](const nlohmann::ordered_json& item) { log->append(item.dump() + "\n"); };
   std::vector<TaskResult> results;
   for (const auto& task : tasks) {
-    results.push_back(evaluate_task(model, task, scoring, write));
+    results.push_back(evaluate_task(engine, task, scoring, write));
     if (!options.json) continue;
     fmt::print("{}\n", to_json(results.back()).dump());
     std::fflush(stdout);
@@ -101,6 +113,12 @@ void add_eval(CLI::App& app, int& /*status*/) {
                                  "NAME[=FILE],...: benchmarks and the JSON-lines files of their published records")
                     ->delimiter(',')
                     ->excludes(text);
+  verb->add_option("--ratios", options->ratios,
+                   "R,R,...: quality against tokens per concept, a line for the stored threshold and for each ratio")
+      ->delimiter(',')
+      ->needs(text)
+      ->excludes(verb->get_option("--ratio"))
+      ->excludes(verb->get_option("--threshold"));
   verb->add_option("--items", options->items, "folder that holds NAME.jsonl for a task without a file")
       ->capture_default_str()
       ->needs(tasks);
@@ -119,7 +137,9 @@ void add_eval(CLI::App& app, int& /*status*/) {
     if (options->texts.empty() && options->tasks.empty()) {
       throw Error("expected --text or --tasks, found neither: name what to evaluate on");
     }
-    if (options->tasks.empty()) {
+    if (!options->ratios.empty()) {
+      evaluate_ratios(*options);
+    } else if (options->tasks.empty()) {
       evaluate_texts(*options);
     } else {
       evaluate_tasks(*options);

@@ -20,10 +20,11 @@ struct GenerateOptions : ModelOptions {
 
 void generate_text(GenerateOptions options) {
   check_settings(options.settings);  // before anything is printed
-  const auto model = load_model(options.model);
+  Engine engine(load_engine_model(options.model));
+  const auto& model = engine.model();
   options.settings.threshold = threshold_for(model, options.request);
   if (options.json) {
-    fmt::print("{}\n", to_json(generate(model, options.prompt, options.settings), model).dump());
+    fmt::print("{}\n", to_json(generate(engine, options.prompt, options.settings), model).dump());
     return;
   }
   const auto show = [](std::string_view text, const GeneratedToken*) {
@@ -31,7 +32,7 @@ void generate_text(GenerateOptions options) {
     std::fflush(stdout);
   };
   show(options.prompt, nullptr);
-  const auto generation = generate(model, options.prompt, options.settings, show);
+  const auto generation = generate(engine, options.prompt, options.settings, show);
   fmt::print("\n");
   fmt::print(stderr, "{} tokens in {:.2f} s\n", generation.tokens.size(), generation.seconds);
 }

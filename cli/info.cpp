@@ -1,6 +1,6 @@
 // `dlcm info`: what a configuration or a trained model is.
 #include "cli/verbs.h"
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_model.h"
 #include "dlcm/model/describe.h"
 
 #include <fmt/format.h>
@@ -28,7 +28,8 @@ void describe_configuration(const InfoArguments& arguments) {
 }
 
 void describe_model(const InfoArguments& arguments) {
-  const auto model = load_model(arguments.model);
+  const auto loaded = load_engine_model(arguments.model);
+  const auto& model = *loaded;
   if (arguments.json) {
     auto object = nlohmann::ordered_json::parse(description_json(model.config, model.path));
     object["step"] = model.step;
@@ -50,7 +51,8 @@ void add_info(CLI::App& app, int& /*status*/) {
   auto* source = verb->add_option_group("source", "what to describe");
   source->require_option(1);
   auto* config = source->add_option("--config", arguments->config, "configuration, a TOML file");
-  source->add_option("--model", arguments->model, "run directory (its newest complete checkpoint) or checkpoint");
+  source->add_option("--model", arguments->model,
+                     "run directory (its newest complete checkpoint), checkpoint or exported file");
   verb->add_option("--set", arguments->settings, "KEY=VALUE in place of what the file says")
       ->needs(config)
       ->allow_extra_args(false);

@@ -1,7 +1,7 @@
 // The options that every verb with a trained model takes.
 #pragma once
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_model.h"
 
 #include <CLI/CLI.hpp>
 
@@ -16,9 +16,11 @@ struct ModelOptions {
 
 // Adds --model, --threshold and --ratio.
 inline void add_model_options(CLI::App& verb, ModelOptions& options) {
-  verb.add_option("--model", options.model, "run directory (its newest complete checkpoint) or checkpoint")->required();
+  verb.add_option("--model", options.model,
+                  "run directory (its newest complete checkpoint), checkpoint or exported file")
+      ->required();
   auto* threshold = verb.add_option("--threshold", options.request.threshold,
-                                    "score p at which a token opens a concept (the checkpoint's own)");
+                                    "score p at which a token opens a concept (the model's own)");
   verb.add_option("--ratio", options.request.ratio,
                   "tokens per concept to aim at: the threshold follows from the scores of the last validation")
       ->excludes(threshold);

@@ -20,32 +20,33 @@ struct ScoreOptions : ModelOptions {
   bool jsonl = false;
 };
 
-// Documents are scored one by one, so that none depends on its neighbours' number or order.
-void print(const LoadedModel& model, const std::vector<ScoredDocument>& documents) {
-  std::cout << to_json(documents.front(), *model.tokenizer).dump() << '\n' << std::flush;
+// Documents are scored one by one: each is printed as soon as it can be.
+void print(const Engine& engine, const std::vector<ScoredDocument>& documents) {
+  std::cout << to_json(documents.front(), *engine.model().tokenizer).dump() << '\n' << std::flush;
 }
 
-void score_file(const LoadedModel& model, const std::string& path, double threshold) {
+void score_file(Engine& engine, const std::string& path, double threshold) {
   TextInput input({path}, std::cin);
   bool found = false;
-  for (std::string document; input.next(document); found = true) print(model, score(model, {document}, threshold));
+  for (std::string document; input.next(document); found = true) print(engine, score(engine, {document}, threshold));
   if (!found) throw Error("expected text in {}, found none: give a file that is not empty", path);
 }
 
-void score_lines(const LoadedModel& model, double threshold) {
+void score_lines(Engine& engine, double threshold) {
+  const auto& tokenizer = *engine.model().tokenizer;
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (value.is_string()) {
-      print(model, score(model, {value.get_ref<const std::string&>()}, threshold));
+      print(engine, score(engine, {value.get_ref<const std::string&>()}, threshold));
       continue;
     }
-    const auto ids = ids_of_json(*model.tokenizer, value);
+    const auto ids = ids_of_json(tokenizer, value);
     if (!ids || ids->empty()) {
       throw Error("expected a JSON string, or an array of ids from 0 to {}, in line {} of standard input, found {}",
-                  model.tokenizer->vocabulary() - 1, number, line);
+                  tokenizer.vocabulary() - 1, number, line);
     }
-    print(model, score_ids(model, {*ids}, threshold));
+    print(engine, score_ids(engine, {*ids}, threshold));
   }
 }
 
@@ -67,12 +68,12 @@ void add_score(CLI::App& app, int& /*status*/) {
   verb->add_flag("--jsonl", options->jsonl, "one JSON value a line, in and out")->required();
   verb->callback([options] {
     std::ios::sync_with_stdio(false);
-    const auto model = load_model(options->model);
-    const double threshold = threshold_for(model, options->request);
+    Engine engine(load_engine_model(options->model));
+    const double threshold = threshold_for(engine.model(), options->request);
     if (options->text.empty()) {
-      score_lines(model, threshold);
+      score_lines(engine, threshold);
     } else {
-      score_file(model, options->text, threshold);
+      score_file(engine, options->text, threshold);
     }
   });
 }

@@ -28,7 +28,8 @@ bool wants_colour() {
 }
 
 void segment(const SegmentOptions& options) {
-  const auto model = load_model(options.model);
+  Engine engine(load_engine_model(options.model));
+  const auto& model = engine.model();
   if (!model.has_concepts()) {
     throw Error("{} is a llama model, which has no concepts: give a model of kind dlcm", model.path);
   }
@@ -37,7 +38,7 @@ void segment(const SegmentOptions& options) {
   TextInput input({options.file}, std::cin);
   for (std::string document; input.next(document);) texts.push_back(document);
   if (texts.empty()) throw Error("expected text in {}, found none: give a file that is not empty", options.file);
-  const auto documents = score(model, texts, threshold);
+  const auto documents = score(engine, texts, threshold);
   if (options.html.empty()) {
     const bool colour = wants_colour();
     for (size_t i = 0; i < documents.size(); ++i) {

@@ -42,7 +42,7 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
   return names;
 }
 
-void require_comparable(const LoadedModel& model, const LoadedModel& other) {
+void require_comparable(const EngineModel& model, const EngineModel& other) {
   if (other.tokenizer->serialized() != model.tokenizer->serialized()) {
     throw Error("{} and {} have different tokenizers, so their tokens cannot be compared: give models of one tokenizer",
                 model.path, other.path);
@@ -68,17 +68,17 @@ NamedText named_text(const std::string& argument) {
 Analysis analyse(const AnalysisRequest& request) {
   std::vector<std::string> paths{request.model};
   paths.insert(paths.end(), request.others.begin(), request.others.end());
-  std::vector<LoadedModel> models;
+  std::vector<std::unique_ptr<Engine>> engines;
   Analysis analysis;
   const auto names = short_names(paths);
   for (size_t i = 0; i < paths.size(); ++i) {
-    models.push_back(load_model(paths[i]));
-    const auto& model = models.back();
+    engines.push_back(std::make_unique<Engine>(load_engine_model(paths[i])));
+    const auto& model = engines.back()->model();
     if (!model.has_concepts()) {
       throw Error("{} is a llama model, which has no concepts: give a model of kind dlcm{}", paths[i],
                   i == 0 ? ", and this one as --baseline" : "");
     }
-    require_comparable(models.front(), model);
+    require_comparable(engines.front()->model(), model);
     analysis.models.push_back({.name = names[i],
                                .threshold = i == 0 ? threshold_for(model, request.threshold) : model.threshold(),
                                .target_ratio = model.config.parser.ratio,
@@ -86,15 +86,16 @@ Analysis analyse(const AnalysisRequest& request) {
                                .all = {},
                                .agreement = i == 0 ? std::nullopt : std::optional<Agreement>(Agreement{})});
   }
-  std::optional<LoadedModel> baseline;
+  std::unique_ptr<Engine> baseline;
   if (request.baseline) {
-    baseline = load_model(*request.baseline);
-    require_comparable(models.front(), *baseline);
+    baseline = std::make_unique<Engine>(load_engine_model(*request.baseline));
+    require_comparable(engines.front()->model(), baseline->model());
     analysis.baseline = short_names({*request.baseline}).front();
   }
   analysis.run = training_of(request.model);
 
-  const int64_t context = models.front().config.train.context;
+  const auto& first_model = engines.front()->model();
+  const int64_t context = first_model.config.train.context;
   ProgressLine line({.label = "analyze",
                      .total = static_cast<int64_t>(request.texts.size()) * request.most_tokens,
                      .first_step = 0,
@@ -107,9 +108,9 @@ Analysis analyse(const AnalysisRequest& request) {
     std::vector<std::string> group;
     const auto score_group = [&] {
       std::vector<ScoredDocument> first, of_baseline;
-      if (baseline) of_baseline = score(*baseline, group, baseline->threshold());
-      for (size_t i = 0; i < models.size(); ++i) {
-        auto documents = score(models[i], group, analysis.models[i].threshold);
+      if (baseline) of_baseline = score(*baseline, group, baseline->model().threshold());
+      for (size_t i = 0; i < engines.size(); ++i) {
+        auto documents = score(*engines[i], group, analysis.models[i].threshold);
         for (size_t k = 0; k < documents.size(); ++k) {
           analysis.models[i].by_text[text].add(
               statistics_of(documents[k], baseline ? &of_baseline[k] : nullptr, context));
@@ -122,7 +123,7 @@ Analysis analyse(const AnalysisRequest& request) {
     size_t bytes = 0;
     int64_t tokens = 0;
     for (std::string document; tokens < request.most_tokens && input.next(document);) {
-      tokens += static_cast<int64_t>(document_ids(*models.front().tokenizer, document).size());
+      tokens += static_cast<int64_t>(document_ids(*first_model.tokenizer, document).size());
       bytes += document.size();
       group.push_back(std::move(document));
       if (bytes < kGroupBytes) continue;

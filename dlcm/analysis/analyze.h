@@ -6,7 +6,7 @@
 #include "dlcm/analysis/concept_statistics.h"
 #include "dlcm/analysis/run_record.h"
 #include "dlcm/analysis/table.h"
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_model.h"
 
 #include <nlohmann/json_fwd.hpp>
 

@@ -2,7 +2,6 @@
 
 #include "dlcm/analysis/segmentation_view.h"
 #include "dlcm/infer/generate.h"
-#include "dlcm/infer/loaded_model.h"
 #include "dlcm/infer/score.h"
 #include "dlcm/io/files.h"
 #include "dlcm/util/error.h"
@@ -16,25 +15,25 @@ namespace {
 constexpr int64_t kLongestCharacterBytes = 4;
 constexpr uint64_t kSeed = 1;
 
-std::vector<std::string> segmented(const LoadedModel& model, const std::vector<SampleText>& texts) {
+std::vector<std::string> segmented(Engine& engine, const std::vector<SampleText>& texts) {
   std::vector<std::string> contents;
   for (const auto& text : texts) contents.push_back(text.text);
   std::vector<std::string> fragments;
-  for (const auto& document : score(model, contents, model.threshold())) {
+  for (const auto& document : score(engine, contents, engine.model().threshold())) {
     fragments.push_back(
         fmt::format("{}<p class=\"of\">{}</p>", segmentation_html(document), segmentation_summary({document})));
   }
   return fragments;
 }
 
-std::vector<std::string> continued(const LoadedModel& model, const std::vector<std::string>& prompts) {
+std::vector<std::string> continued(Engine& engine, const std::vector<std::string>& prompts) {
   GenerateSettings settings;
   settings.max_tokens = kContinuationTokens;
-  settings.threshold = model.threshold();
+  settings.threshold = engine.model().threshold();
   settings.sampling.temperature = kContinuationTemperature;
   settings.sampling.seed = kSeed;
   std::vector<std::string> texts;
-  for (const auto& prompt : prompts) texts.push_back(generate(model, prompt, settings).text);
+  for (const auto& prompt : prompts) texts.push_back(generate(engine, prompt, settings).text);
   return texts;
 }
 
@@ -84,9 +83,9 @@ RunSamples sample_run(const RunRecord& run, const std::vector<SampleText>& texts
     return samples;
   }
   try {
-    const auto model = load_model(run.checkpoint);
-    if (model.has_concepts()) samples.segmentations = segmented(model, texts);
-    samples.continuations = continued(model, prompts);
+    Engine engine(load_engine_model(run.checkpoint));
+    if (engine.model().has_concepts()) samples.segmentations = segmented(engine, texts);
+    samples.continuations = continued(engine, prompts);
   } catch (const Error& error) {
     samples = RunSamples{.segmentations = {}, .continuations = {}, .problem = error.what()};
   }

@@ -69,9 +69,10 @@ Continuation encode_continuation(const Tokenizer& tokenizer, std::string_view co
   return result;
 }
 
-std::vector<QuestionScores> score_questions(const LoadedModel& model, const std::vector<Question>& questions,
+std::vector<QuestionScores> score_questions(Engine& engine, const std::vector<Question>& questions,
                                             const std::vector<std::string>& beginnings,
                                             const ContinuationOptions& options) {
+  const auto& model = engine.model();
   const auto longest = static_cast<size_t>(model.config.train.context);
   std::vector<QuestionScores> scores(questions.size());
   const auto order = order_by_subject(questions);
@@ -93,7 +94,7 @@ std::vector<QuestionScores> score_questions(const LoadedModel& model, const std:
     if (options.progress) {
       part_options.progress = [&](size_t done_of_part) { options.progress(done + done_of_part); };
     }
-    const auto part_scores = score_continuations(model, part, part_options);
+    const auto part_scores = score_continuations(engine, part, part_options);
     for (size_t i = 0; i < part.size(); ++i) scores[asked_by[i]].choices.push_back(part_scores[i]);
     done += part.size();
   }

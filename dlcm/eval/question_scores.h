@@ -28,7 +28,7 @@ Continuation encode_continuation(const Tokenizer& tokenizer, std::string_view co
 
 // Scores of all choices of all questions, `beginnings` before each context. Questions of one subject are read together,
 // so that the examples that they share are read once.
-std::vector<QuestionScores> score_questions(const LoadedModel& model, const std::vector<Question>& questions,
+std::vector<QuestionScores> score_questions(Engine& engine, const std::vector<Question>& questions,
                                             const std::vector<std::string>& beginnings,
                                             const ContinuationOptions& options);
 

@@ -29,20 +29,19 @@ Task read_task(const std::string& name, const TaskSettings& settings) {
   return task;
 }
 
-TaskResult evaluate_task(const LoadedModel& model, const Task& task, const ContinuationOptions& options,
-                         const ItemLog& log) {
+TaskResult evaluate_task(Engine& engine, const Task& task, const ContinuationOptions& options, const ItemLog& log) {
   const auto begin = std::chrono::steady_clock::now();
   int64_t prompts = 0;
   for (const auto& question : task.questions) prompts += static_cast<int64_t>(question.choices.size());
   ProgressLine progress({.label = std::string(task.benchmark->name), .total = prompts, .clock = {}});
   auto with_progress = options;
   with_progress.progress = [&](size_t done) { progress.update(static_cast<int64_t>(done)); };
-  const auto scores = score_questions(model, task.questions, task.beginnings, with_progress);
+  const auto scores = score_questions(engine, task.questions, task.beginnings, with_progress);
   progress.finish();
   auto result = task_result(*task.benchmark, task.questions, scores);
   result.file = task.settings.file;
   result.shots = task.settings.shots;
-  if (model.has_concepts()) result.threshold = options.threshold;
+  if (engine.model().has_concepts()) result.threshold = options.threshold;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (log) {
     for (size_t i = 0; i < scores.size(); ++i) {

@@ -39,7 +39,6 @@ Task read_task(const std::string& name, const TaskSettings& settings);
 using ItemLog = std::function<void(const nlohmann::ordered_json&)>;
 
 // Scores all items, with a progress line on stderr. `log` may be empty.
-TaskResult evaluate_task(const LoadedModel& model, const Task& task, const ContinuationOptions& options,
-                         const ItemLog& log);
+TaskResult evaluate_task(Engine& engine, const Task& task, const ContinuationOptions& options, const ItemLog& log);
 
 }  // namespace dlcm

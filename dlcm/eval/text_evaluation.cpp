@@ -24,21 +24,20 @@ std::string or_dash(const std::optional<double>& value) { return value ? fmt::fo
 
 }  // namespace
 
-TextEvaluation evaluate_text(const LoadedModel& model, const std::string& path, double threshold) {
+TextEvaluation evaluate_text(Engine& engine, const std::string& path, double threshold) {
   TextInput input({path}, std::cin);
   TextEvaluation result{.name = path, .threshold = threshold, .evaluation = {}};
   std::vector<std::vector<int32_t>> group;
   size_t group_tokens = 0;
   int64_t bytes = 0;
-  const auto& train = model.config.train;
+  const auto& tokenizer = *engine.model().tokenizer;
   const auto evaluate_group = [&] {
-    const auto windows = rolling_windows(group, train.context, std::max(train.context, train.micro_batch_tokens));
-    result.evaluation.add(evaluate(*model.model, windows, *model.tokenizer, threshold));
+    result.evaluation.add(evaluate(engine, group, threshold));
     group.clear();
     group_tokens = 0;
   };
   for (std::string document; input.next(document);) {
-    group.push_back(document_ids(*model.tokenizer, document));
+    group.push_back(document_ids(tokenizer, document));
     group_tokens += group.back().size();
     bytes += static_cast<int64_t>(document.size());
     if (group_tokens >= kGroupTokens) evaluate_group();

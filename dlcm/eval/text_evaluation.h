@@ -1,8 +1,7 @@
 // `dlcm eval --text`: how well a model predicts text files.
 #pragma once
 
-#include "dlcm/infer/evaluation.h"
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_evaluation.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -20,7 +19,7 @@ struct TextEvaluation {
 // Documents of a text file, a .jsonl file or a folder, read as `dlcm data build` reads them and predicted in rolling
 // windows (infer/rolling_windows.h).
 // Throws Error where there is no text at `path`.
-TextEvaluation evaluate_text(const LoadedModel& model, const std::string& path, double threshold);
+TextEvaluation evaluate_text(Engine& engine, const std::string& path, double threshold);
 
 // All files as one data set, named "total".
 TextEvaluation total_of(const std::vector<TextEvaluation>& files);

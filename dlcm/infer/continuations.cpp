@@ -1,7 +1,5 @@
 #include "dlcm/infer/continuations.h"
 
-#include "dlcm/infer/token_scores.h"
-
 #include <algorithm>
 #include <numeric>
 #include <span>
@@ -12,10 +10,9 @@ namespace {
 // A fork of the tree costs about as much as reading this many tokens.
 constexpr size_t kLeastTokensSaved = 16;
 
-// What row `row` of a branch is asked for, and by which continuation.
+// What a row of a branch is asked for, and by which continuation.
 struct BranchQuery {
-  int64_t row = 0;
-  int64_t id = 0;
+  TokenQuery query;
   size_t continuation = 0;
 };
 
@@ -26,8 +23,8 @@ struct Branch {
   size_t begin = 0, end = 0;
   std::vector<BranchQuery> queries;
   std::vector<std::unique_ptr<Branch>> children;
-  size_t finished = 0;                   // continuations that end here
-  std::unique_ptr<DecodingState> state;  // behind `end`, while children are to be read
+  size_t finished = 0;                 // continuations that end here
+  std::unique_ptr<Sequence> sequence;  // behind `end`, while children are to be read
 
   int64_t rows() const { return static_cast<int64_t>(end - begin); }
 };
@@ -113,7 +110,7 @@ class Tree {
     for (size_t scored = continuation.ids.size() - 1; scored >= continuation.given; --scored) {
       const size_t row = scored - 1;
       while (row < branch->begin) branch = branch->parent;
-      branch->queries.push_back({static_cast<int64_t>(row - branch->begin), continuation.ids[scored], index});
+      branch->queries.push_back({{static_cast<int64_t>(row - branch->begin), continuation.ids[scored]}, index});
     }
   }
 
@@ -124,8 +121,8 @@ class Tree {
 
 class Reader {
  public:
-  Reader(const LoadedModel& model, const ContinuationOptions& options, std::vector<ContinuationScore>& scores)
-      : model_(*model.model), options_(options), scores_(scores) {}
+  Reader(Engine& engine, const ContinuationOptions& options, std::vector<ContinuationScore>& scores)
+      : engine_(engine), options_(options), scores_(scores) {}
 
   // Reads branches and all that is below them, depth first in batches: what is held is one batch per depth.
   void read(std::vector<std::unique_ptr<Branch>>& branches) {
@@ -144,47 +141,42 @@ class Reader {
         std::move(branch->children.begin(), branch->children.end(), std::back_inserter(below));
       }
       read(below);
-      for (auto& branch : batch) branch->state.reset();
+      for (auto& branch : batch) branch->sequence.reset();
       first = last;
     }
   }
 
  private:
   void read_batch(std::span<std::unique_ptr<Branch>> batch) {
-    std::vector<std::unique_ptr<DecodingState>> states;
-    std::vector<DecodingState*> borrowed;
-    std::vector<int64_t> ids, offsets{0};
-    std::vector<TokenQuery> queries;
-    std::vector<size_t> asked_by;
+    std::vector<std::unique_ptr<Sequence>> sequences;
+    std::vector<std::vector<TokenQuery>> queries;
+    std::vector<EngineWork> works;
     for (const auto& branch : batch) {
-      const bool continues = branch->begin > 0;
-      states.push_back(continues ? branch->parent->state->fork() : model_.new_state());
-      borrowed.push_back(states.back().get());
-      ids.insert(ids.end(), branch->ids->begin() + static_cast<int64_t>(branch->begin),
-                 branch->ids->begin() + static_cast<int64_t>(branch->end));
-      for (const auto& query : branch->queries) {
-        queries.push_back({offsets.back() + query.row, query.id});
-        asked_by.push_back(query.continuation);
-      }
-      offsets.push_back(static_cast<int64_t>(ids.size()));
+      sequences.push_back(branch->begin > 0 ? branch->parent->sequence->fork() : engine_.new_sequence());
+      std::stable_sort(branch->queries.begin(), branch->queries.end(),
+                       [](const auto& left, const auto& right) { return left.query.row < right.query.row; });
+      auto& asked = queries.emplace_back();
+      for (const auto& query : branch->queries) asked.push_back(query.query);
+      works.push_back({.sequence = sequences.back().get(),
+                       .ids = std::span(*branch->ids).subspan(branch->begin, branch->end - branch->begin),
+                       .threshold = options_.threshold,
+                       .queries = {}});
     }
-    Batch rows;
-    rows.token_T = at::tensor(ids, at::kLong);
-    rows.documents = Documents::from_offsets(std::move(offsets));
-    const auto y_TD = model_.step(rows, Decision::evaluation(options_.threshold), borrowed).y_TD;
-    const auto answers = token_scores(model_, y_TD, queries);
-    for (size_t i = 0; i < answers.size(); ++i) {
-      scores_[asked_by[i]].logprob += answers[i].logprob;
-      scores_[asked_by[i]].greedy &= answers[i].greedy;
-    }
+    for (size_t i = 0; i < works.size(); ++i) works[i].queries = queries[i];
+    const auto results = engine_.step(works);
     for (size_t i = 0; i < batch.size(); ++i) {
-      if (!batch[i]->children.empty()) batch[i]->state = std::move(states[i]);
+      for (size_t query = 0; query < results[i].scores.size(); ++query) {
+        auto& score = scores_[batch[i]->queries[query].continuation];
+        score.logprob += results[i].scores[query].logprob;
+        score.greedy &= results[i].scores[query].greedy;
+      }
+      if (!batch[i]->children.empty()) batch[i]->sequence = std::move(sequences[i]);
       done_ += batch[i]->finished;
     }
     if (options_.progress) options_.progress(done_);
   }
 
-  LanguageModel& model_;
+  Engine& engine_;
   const ContinuationOptions& options_;
   std::vector<ContinuationScore>& scores_;
   size_t done_ = 0;
@@ -192,17 +184,15 @@ class Reader {
 
 }  // namespace
 
-std::vector<ContinuationScore> score_continuations(const LoadedModel& model,
-                                                   const std::vector<Continuation>& continuations,
+std::vector<ContinuationScore> score_continuations(Engine& engine, const std::vector<Continuation>& continuations,
                                                    const ContinuationOptions& options) {
-  const at::NoGradGuard no_gradient;
   for (const auto& continuation : continuations) {
     TORCH_CHECK(continuation.given >= 1 && continuation.given < continuation.ids.size(),
                 "continuation: ", continuation.given, " of ", continuation.ids.size(), " ids given");
   }
   std::vector<ContinuationScore> scores(continuations.size());
   Tree tree(continuations, options.share_beginnings);
-  Reader(model, options, scores).read(tree.trunks());
+  Reader(engine, options, scores).read(tree.trunks());
   return scores;
 }
 

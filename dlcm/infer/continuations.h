@@ -3,11 +3,11 @@
 //
 // The sequences form a tree of their common beginnings. Each of its branches is read once, with the state that decoding
 // keeps (SPEC section 6), and forked where the tree forks; branches of the same depth are read side by side. Boundaries
-// of concepts are causal, so what a beginning leaves behind is the same whatever follows it. Scores equal those of each
-// sequence alone but for the rounding of matrix products, which depends on how many rows they have.
+// of concepts are causal, so what a beginning leaves behind is the same whatever follows it, and scores equal those of
+// each sequence alone, bit for bit (infer/engine.h).
 #pragma once
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine.h"
 
 #include <cstdint>
 #include <functional>
@@ -36,8 +36,7 @@ struct ContinuationOptions {
 
 // Scores in the order of `continuations`. Continuations that are equal, or differ in their last id only, read the same
 // rows: equal ones have equal scores.
-std::vector<ContinuationScore> score_continuations(const LoadedModel& model,
-                                                   const std::vector<Continuation>& continuations,
+std::vector<ContinuationScore> score_continuations(Engine& engine, const std::vector<Continuation>& continuations,
                                                    const ContinuationOptions& options);
 
 }  // namespace dlcm

@@ -14,9 +14,9 @@ std::optional<double> tokens_per(int64_t tokens, double concepts) {
   return static_cast<double>(tokens) / concepts;
 }
 
-// Rows of `batch` that count: all but <|endoftext|> and what is only read.
-at::Tensor text_rows(const RollingWindows& windows, const Tokenizer& tokenizer) {
-  return windows.batch.token_T.ne(tokenizer.end_of_text()).logical_and(windows.counts_T).nonzero().squeeze(1);
+// Rows of `batch` that count: all but <|endoftext|>.
+at::Tensor text_rows(const Batch& batch, const Tokenizer& tokenizer) {
+  return batch.token_T.ne(tokenizer.end_of_text()).nonzero().squeeze(1);
 }
 
 void add_losses(const Batch& batch, const at::Tensor& nll_T, const Tokenizer& tokenizer, Evaluation& sums) {
@@ -31,14 +31,10 @@ void add_losses(const Batch& batch, const at::Tensor& nll_T, const Tokenizer& to
   }
 }
 
-void add_documents(const RollingWindows& windows, const std::optional<Cut>& cut, const Tokenizer& tokenizer,
-                   Evaluation& sums) {
-  const auto& batch = windows.batch;
-  const auto* counts = windows.counts_T.const_data_ptr<bool>();
+void add_documents(const Batch& batch, const std::optional<Cut>& cut, const Tokenizer& tokenizer, Evaluation& sums) {
   const auto* token = batch.token_T.const_data_ptr<int64_t>();
   const auto* boundary = cut ? cut->boundary_T.const_data_ptr<bool>() : nullptr;
   for (int64_t t = 0; t < batch.tokens(); ++t) {
-    if (!counts[t]) continue;
     if (token[t] == tokenizer.begin_of_text() || sums.documents.empty()) sums.documents.emplace_back();
     if (token[t] == tokenizer.end_of_text()) continue;
     ++sums.documents.back().tokens;
@@ -104,22 +100,14 @@ std::optional<std::array<double, 3>> Evaluation::ratio_spread() const {
 
 Evaluation evaluate(LanguageModel& model, const std::vector<Batch>& batches, const Tokenizer& tokenizer,
                     double threshold) {
-  std::vector<RollingWindows> windows;
-  for (const auto& batch : batches) windows.push_back({batch, at::ones({batch.tokens()}, at::kBool)});
-  return evaluate(model, windows, tokenizer, threshold);
-}
-
-Evaluation evaluate(LanguageModel& model, const std::vector<RollingWindows>& batches, const Tokenizer& tokenizer,
-                    double threshold) {
   const at::NoGradGuard no_gradient;
   const auto head = model.head().detach();  // asks cross_entropy for no gradient
   Evaluation sums;
-  for (const auto& windows : batches) {
-    const auto& batch = windows.batch;
+  for (const auto& batch : batches) {
     const auto output = model.forward(batch, Decision::evaluation(threshold));
     add_losses(batch, cross_entropy(output.y_TD, head, batch.target_T, model.logit_scale()).nll_T, tokenizer, sums);
-    add_documents(windows, output.cut, tokenizer, sums);
-    if (output.cut) add_scores(*output.cut, text_rows(windows, tokenizer), model.config().parser, sums);
+    add_documents(batch, output.cut, tokenizer, sums);
+    if (output.cut) add_scores(*output.cut, text_rows(batch, tokenizer), model.config().parser, sums);
   }
   return sums;
 }

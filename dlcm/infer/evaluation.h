@@ -3,7 +3,6 @@
 // everything.
 #pragma once
 
-#include "dlcm/infer/rolling_windows.h"
 #include "dlcm/model/batch.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/tokenizer/tokenizer.h"
@@ -52,12 +51,10 @@ struct Evaluation {
   std::optional<std::array<double, 3>> ratio_spread() const;
 };
 
-// Reads every batch once, boundaries at `threshold`; no gradients. Batches as validation_batches and batches_of cut
-// them: a document is what follows a <|bos|>, over pieces and batches.
+// Reads every batch once with LibTorch's full pass, boundaries at `threshold`; no gradients: validation inside
+// training. Batches as validation_batches and batches_of cut them: a document is what follows a <|bos|>, over pieces
+// and batches.
 Evaluation evaluate(LanguageModel& model, const std::vector<Batch>& batches, const Tokenizer& tokenizer,
-                    double threshold);
-// The same where some rows are only read and do not count.
-Evaluation evaluate(LanguageModel& model, const std::vector<RollingWindows>& batches, const Tokenizer& tokenizer,
                     double threshold);
 
 // The value at quantile `q` in [0, 1] of `sorted` (rising, not empty), interpolated linearly between its entries.

@@ -1,7 +1,7 @@
 // Cached decoding: the prompt in one go, then token by token (SPEC section 6).
 #pragma once
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine.h"
 #include "dlcm/infer/sampler.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -48,11 +48,11 @@ using GenerateCallback = std::function<void(std::string_view text, const Generat
 
 // Continues <|bos|> and the prompt (Tokenizer::encode_with_specials) until <|endoftext|> is drawn or max_tokens are.
 // Token i is drawn with uniform i of the seed. Throws Error as check_settings does.
-Generation generate(const LoadedModel& model, std::string_view prompt, const GenerateSettings& settings,
+Generation generate(Engine& engine, std::string_view prompt, const GenerateSettings& settings,
                     const GenerateCallback& callback = {});
 
 // One object: text, tokens, ids, boundary, boundary_prob, finish_reason, prompt_tokens, completion_tokens, concepts,
 // prompt_seconds, seconds, tokens_per_second. The arrays have one entry per generated token.
-nlohmann::ordered_json to_json(const Generation& generation, const LoadedModel& model);
+nlohmann::ordered_json to_json(const Generation& generation, const EngineModel& model);
 
 }  // namespace dlcm

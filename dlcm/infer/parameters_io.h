@@ -4,9 +4,20 @@
 #include "dlcm/io/safetensors.h"
 #include "dlcm/model/language_model.h"
 
+#include <map>
 #include <string>
+#include <vector>
 
 namespace dlcm {
+
+struct ExpectedTensor {
+  std::vector<int64_t> shape;
+  bool floating = true;
+};
+
+// Throws Error where names, shapes or kinds are not the expected ones; `where` names the origin in the message.
+void check_tensors(const std::map<std::string, ExpectedTensor>& expected, const SafeTensors& content,
+                   const std::string& where);
 
 // The model's own tensors, not copies, under their names in the model.
 SafeTensors save_parameters(const LanguageModel& model);

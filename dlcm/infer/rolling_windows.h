@@ -3,21 +3,23 @@
 // it, too, has a whole context.
 #pragma once
 
-#include "dlcm/model/batch.h"
-
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace dlcm {
 
-struct RollingWindows {
-  Batch batch;          // targets are -1 in rows that another window predicts from
-  at::Tensor counts_T;  // bool: the row is its token's own, not a repetition for context
+// Rows [begin, end) of a document, read as if it began there. Those from `first` on count; the others are only context.
+// A row predicts the id after it; the last id of a document has a row, too, from which nothing is predicted.
+struct RollingWindow {
+  size_t document = 0;
+  int64_t begin = 0, first = 0, end = 0;
+
+  int64_t rows() const { return end - begin; }
+  bool operator==(const RollingWindow&) const = default;
 };
 
-// Windows of documents of at least one id, the first of which is given, packed into batches of at most about
-// `batch_tokens` rows. The last id of a document has a row, too, from which nothing is predicted.
-std::vector<RollingWindows> rolling_windows(const std::vector<std::vector<int32_t>>& documents, int64_t context,
-                                            int64_t batch_tokens);
+// The windows of documents of these lengths, each at least 1.
+std::vector<RollingWindow> rolling_windows(const std::vector<int64_t>& lengths, int64_t context);
 
 }  // namespace dlcm

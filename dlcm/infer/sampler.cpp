@@ -10,7 +10,7 @@ namespace dlcm {
 namespace {
 
 struct Candidate {
-  int64_t id;
+  int32_t id;
   double weight;  // probability relative to the most likely token
 };
 
@@ -55,22 +55,20 @@ void check_sampling(const SamplingSettings& settings) {
   }
 }
 
-int64_t sample(const at::Tensor& logits_V, const SamplingSettings& settings, double uniform) {
-  TORCH_CHECK(logits_V.dim() == 1 && logits_V.size(0) > 0, "sample: logits are ", logits_V.sizes());
-  const auto logits = logits_V.to(at::kDouble).contiguous();
-  const auto* logit = logits.const_data_ptr<double>();
-  const int64_t vocabulary = logits.size(0);
-  int64_t best = 0;
-  for (int64_t id = 0; id < vocabulary; ++id) {
-    if (std::isnan(logit[id])) throw RuntimeFailure("the model gave no number as the logit of token {}", id);
-    if (logit[id] > logit[best]) best = id;
+int32_t sample(std::span<const float> logits_V, const SamplingSettings& settings, double uniform) {
+  size_t best = 0;
+  for (size_t id = 0; id < logits_V.size(); ++id) {
+    if (std::isnan(logits_V[id])) throw RuntimeFailure("the model gave no number as the logit of token {}", id);
+    if (logits_V[id] > logits_V[best]) best = id;
   }
-  if (!std::isfinite(logit[best])) throw RuntimeFailure("the model gave an infinite logit for token {}", best);
-  if (settings.temperature == 0.0) return best;
+  if (!std::isfinite(logits_V[best])) throw RuntimeFailure("the model gave an infinite logit for token {}", best);
+  if (settings.temperature == 0.0) return static_cast<int32_t>(best);
 
-  std::vector<Candidate> candidates(static_cast<size_t>(vocabulary));
-  for (int64_t id = 0; id < vocabulary; ++id) {
-    candidates[static_cast<size_t>(id)] = {id, std::exp((logit[id] - logit[best]) / settings.temperature)};
+  std::vector<Candidate> candidates(logits_V.size());
+  const auto highest = static_cast<double>(logits_V[best]);
+  for (size_t id = 0; id < logits_V.size(); ++id) {
+    const double below = static_cast<double>(logits_V[id]) - highest;
+    candidates[id] = {static_cast<int32_t>(id), std::exp(below / settings.temperature)};
   }
   keep_top_k(candidates, settings.top_k);
   keep_top_p(candidates, settings.top_p);
@@ -86,7 +84,7 @@ int64_t sample(const at::Tensor& logits_V, const SamplingSettings& settings, dou
     reached += candidate.weight;
     if (drawn < reached) return candidate.id;
   }
-  return best;  // rounding left the draw at the very end
+  return static_cast<int32_t>(best);  // rounding left the draw at the very end
 }
 
 }  // namespace dlcm

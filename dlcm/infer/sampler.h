@@ -1,9 +1,8 @@
 // From logits to the next token: temperature, then top-k, top-p and min-p, then one uniform draw.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
+#include <span>
 
 namespace dlcm {
 
@@ -19,9 +18,9 @@ struct SamplingSettings {
 // Throws Error naming the setting that is out of range or no number.
 void check_sampling(const SamplingSettings& settings);
 
-// logits_V of one position, float or double; `uniform` in [0, 1). Returns an id. Where tokens are equally likely the
+// logits_V of one position; `uniform` in [0, 1). Returns an id. Where tokens are equally likely the
 // lower id counts as the more likely one. top_p is over the tokens that top_k kept, with probabilities that sum to 1.
 // Throws RuntimeFailure where a logit is not a number or the largest is infinite.
-int64_t sample(const at::Tensor& logits_V, const SamplingSettings& settings, double uniform);
+int32_t sample(std::span<const float> logits_V, const SamplingSettings& settings, double uniform);
 
 }  // namespace dlcm

@@ -1,7 +1,5 @@
 #include "dlcm/infer/score.h"
 
-#include "dlcm/data/dataset.h"
-#include "dlcm/infer/token_scores.h"
 #include "dlcm/util/utf8.h"
 
 #include <nlohmann/json.hpp>
@@ -14,61 +12,53 @@
 namespace dlcm {
 namespace {
 
-// Rows of batches, which hold the documents' tokens in order, written to where they belong.
-class Place {
- public:
-  explicit Place(std::vector<ScoredDocument>& documents) : documents_(documents) { skip_full(); }
+// Rows read side by side, at least one piece of a document: bounds the memory for keys and values.
+constexpr size_t kRowsSideBySide = 8192;
 
-  ScoredDocument& document() { return documents_[document_]; }
-  size_t token() const { return token_; }
-  void advance() {
-    ++token_;
-    skip_full();
-  }
-
- private:
-  void skip_full() {
-    while (document_ < documents_.size() && token_ == documents_[document_].ids.size()) {
-      ++document_;
-      token_ = 0;
-    }
-  }
-
-  std::vector<ScoredDocument>& documents_;
-  size_t document_ = 0;
-  size_t token_ = 0;
+// Ids [begin, end) of a document, read as if it began there.
+struct Piece {
+  ScoredDocument* document = nullptr;
+  size_t begin = 0, end = 0;
+  std::vector<TokenQuery> queries = {};  // each row that has a next id is asked for it
 };
 
-// The scores of the rows that have a target, in their order.
-std::vector<TokenScore> target_scores(const LanguageModel& model, const Batch& batch, const at::Tensor& y_TD) {
-  std::vector<TokenQuery> queries;
-  const auto* target = batch.target_T.const_data_ptr<int64_t>();
-  for (int64_t t = 0; t < batch.tokens(); ++t) {
-    if (target[t] >= 0) queries.push_back({t, target[t]});
+std::vector<Piece> pieces_of(std::vector<ScoredDocument>& documents, size_t context) {
+  std::vector<Piece> pieces;
+  for (auto& document : documents) {
+    const size_t size = document.ids.size();
+    for (size_t begin = 0; begin < size; begin += context) {
+      auto& piece = pieces.emplace_back(&document, begin, std::min(size, begin + context));
+      for (size_t t = begin; t < piece.end && t + 1 < size; ++t) {
+        piece.queries.push_back({static_cast<int64_t>(t - begin), document.ids[t + 1]});
+      }
+    }
   }
-  return token_scores(model, y_TD, queries);
+  return pieces;
 }
 
-void fill(const Batch& batch, const std::vector<TokenScore>& scores, const std::optional<Cut>& cut, Place& place) {
-  const auto p = cut ? cut->p_T.to(at::kDouble).contiguous() : at::Tensor();
-  const auto* p_row = cut ? p.const_data_ptr<double>() : nullptr;
-  const auto* boundary = cut ? cut->boundary_T.const_data_ptr<bool>() : nullptr;
-  const auto* token = batch.token_T.const_data_ptr<int64_t>();
-  auto next = scores.begin();
-  for (int64_t t = 0; t < batch.tokens(); ++t, place.advance()) {
-    auto& document = place.document();
-    TORCH_CHECK(token[t] == document.ids[place.token()],
-                "score: a batch's rows are not the documents' tokens in order");
-    if (cut) {
-      document.boundary_prob[place.token()] = p_row[t];
-      document.boundary[place.token()] = boundary[t];
+void read_pieces(Engine& engine, std::span<const Piece> pieces, double threshold) {
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  std::vector<EngineWork> works;
+  for (const auto& piece : pieces) {
+    sequences.push_back(engine.new_sequence());
+    works.push_back({.sequence = sequences.back().get(),
+                     .ids = std::span(piece.document->ids).subspan(piece.begin, piece.end - piece.begin),
+                     .threshold = threshold,
+                     .queries = piece.queries});
+  }
+  const auto results = engine.step(works);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    auto& document = *pieces[i].document;
+    for (size_t t = 0; t < results[i].boundary.size(); ++t) {
+      document.boundary_prob[pieces[i].begin + t] = static_cast<double>(results[i].boundary_prob[t]);
+      document.boundary[pieces[i].begin + t] = results[i].boundary[t] != 0;
     }
-    // The row of a token holds the score of the one after it.
-    if (place.token() + 1 == document.ids.size()) continue;
-    document.logprobs[place.token() + 1] = next->logprob;
-    document.greedy[place.token() + 1] = next->greedy;
-    document.nll -= next->logprob;
-    ++next;
+    for (size_t query = 0; query < results[i].scores.size(); ++query) {
+      const size_t scored = pieces[i].begin + query + 1;
+      document.logprobs[scored] = results[i].scores[query].logprob;
+      document.greedy[scored] = results[i].scores[query].greedy;
+      document.nll -= document.logprobs[scored];
+    }
   }
 }
 
@@ -88,22 +78,16 @@ std::vector<int32_t> document_ids(const Tokenizer& tokenizer, std::string_view t
   return ids;
 }
 
-std::vector<Batch> batches_for(const LoadedModel& model, const std::vector<std::vector<int32_t>>& documents) {
-  const auto& train = model.config.train;
-  return batches_of(documents, train.context, std::max(train.context, train.micro_batch_tokens));
-}
-
-std::vector<ScoredDocument> score(const LoadedModel& model, const std::vector<std::string>& texts, double threshold) {
+std::vector<ScoredDocument> score(Engine& engine, const std::vector<std::string>& texts, double threshold) {
   std::vector<std::vector<int32_t>> ids;
-  for (const auto& text : texts) ids.push_back(document_ids(*model.tokenizer, text));
-  auto documents = score_ids(model, ids, threshold);
+  for (const auto& text : texts) ids.push_back(document_ids(*engine.model().tokenizer, text));
+  auto documents = score_ids(engine, ids, threshold);
   for (size_t i = 0; i < texts.size(); ++i) documents[i].bytes = static_cast<int64_t>(texts[i].size());
   return documents;
 }
 
-std::vector<ScoredDocument> score_ids(const LoadedModel& model, const std::vector<std::vector<int32_t>>& ids,
-                                      double threshold) {
-  const at::NoGradGuard no_gradient;
+std::vector<ScoredDocument> score_ids(Engine& engine, const std::vector<std::vector<int32_t>>& ids, double threshold) {
+  const auto& model = engine.model();
   std::vector<ScoredDocument> documents;
   for (const auto& document_tokens : ids) {
     auto& document = documents.emplace_back();
@@ -118,10 +102,15 @@ std::vector<ScoredDocument> score_ids(const LoadedModel& model, const std::vecto
     document.boundary.resize(document.boundary_prob.size());
     document.threshold = threshold;
   }
-  Place place(documents);
-  for (const auto& batch : batches_for(model, ids)) {
-    const auto output = model.model->forward(batch, Decision::evaluation(threshold));
-    fill(batch, target_scores(*model.model, batch, output.y_TD), output.cut, place);
+  const auto pieces = pieces_of(documents, static_cast<size_t>(model.config.train.context));
+  for (size_t first = 0; first < pieces.size();) {
+    size_t last = first, rows = 0;
+    while (last < pieces.size() && (last == first || rows + pieces[last].end - pieces[last].begin <= kRowsSideBySide)) {
+      rows += pieces[last].end - pieces[last].begin;
+      ++last;
+    }
+    read_pieces(engine, std::span(pieces).subspan(first, last - first), threshold);
+    first = last;
   }
   return documents;
 }

@@ -1,7 +1,7 @@
-// Documents under a model: the log-probability of every token and where concepts begin. One full forward pass.
+// Documents under a model: the log-probability of every token and where concepts begin.
 #pragma once
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -30,17 +30,14 @@ struct ScoredDocument {
 };
 
 // Texts of any bytes; a long one is cut into pieces of train.context tokens, each of which starts afresh, as in
-// training. Texts are packed into batches of at most about train.micro_batch_tokens tokens.
-std::vector<ScoredDocument> score(const LoadedModel& model, const std::vector<std::string>& texts, double threshold);
+// training. No document's scores depend on the others.
+std::vector<ScoredDocument> score(Engine& engine, const std::vector<std::string>& texts, double threshold);
 // The same for ids, none added; each document has at least one, all of the tokenizer's vocabulary.
-std::vector<ScoredDocument> score_ids(const LoadedModel& model, const std::vector<std::vector<int32_t>>& documents,
+std::vector<ScoredDocument> score_ids(Engine& engine, const std::vector<std::vector<int32_t>>& documents,
                                       double threshold);
 
 // <|bos|> and the text's ids.
 std::vector<int32_t> document_ids(const Tokenizer& tokenizer, std::string_view text);
-
-// Batches of such documents, cut as the model was trained.
-std::vector<Batch> batches_for(const LoadedModel& model, const std::vector<std::vector<int32_t>>& documents);
 
 // One object: tokens, ids, logprobs, greedy, boundary_prob, boundary, nll, bytes, bits_per_byte. Bytes of a token that
 // are not valid UTF-8 become U+FFFD; what the model or the text does not have is null.

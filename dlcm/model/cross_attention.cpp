@@ -65,49 +65,4 @@ at::Tensor CrossAttentionImpl::forward(const at::Tensor& h_TD, const at::Tensor&
   return residual(h_TD, range_attention(input, product_precision()), cut);
 }
 
-at::Tensor CrossAttentionImpl::step(const at::Tensor& h_TD, const at::Tensor& z_SW, const Cut& cut,
-                                    const Documents& documents, const std::vector<CrossAttentionState*>& states) {
-  const auto q_TNH = queries(h_TD), k_SGH = keys(z_SW), v_SGH = values(z_SW);
-  const auto* boundary = cut.boundary_T.const_data_ptr<bool>();
-  std::vector<at::Tensor> mixed;
-  int64_t place = 0;
-  for (int64_t document = 0; document < documents.size(); ++document) {
-    auto& state = *states[document];
-    const int64_t first = documents.offsets[document], count = documents.offsets[document + 1] - first;
-    const int64_t first_place = place;
-    std::vector<int64_t> end(count);
-    std::vector<double> closed_log_length, open_log_length(count);
-    for (int64_t i = 0; i < count; ++i) {
-      if (boundary[first + i]) {
-        if (state.places.size() + place - first_place > 0) {
-          closed_log_length.push_back(std::log(static_cast<double>(state.open_length)));
-        }
-        ++place;
-        state.open_length = 0;
-      }
-      open_log_length[i] = std::log(static_cast<double>(++state.open_length));
-      end[i] = state.places.size() + place - first_place;
-    }
-    state.places.append(k_SGH.narrow(0, first_place, place - first_place),
-                        v_SGH.narrow(0, first_place, place - first_place));
-    RangeAttentionInput input{.q_TNH = q_TNH.narrow(0, first, count),
-                              .k_SGH = state.places.keys(),
-                              .v_SGH = state.places.values(),
-                              .begin_T = at::zeros({count}, at::kLong),
-                              .end_T = at::tensor(end, at::kLong),
-                              .key_bias_S = {},
-                              .last_key_bias_T = {}};
-    if (reading_ != CrossAttentionReading::plain) {
-      auto closed = at::tensor(closed_log_length, at::kDouble);
-      state.log_length_S = state.log_length_S.defined() ? at::cat({state.log_length_S, closed}) : closed;
-      // The open place has no length yet; a sequence without rows so far has no open place either.
-      const auto open = at::zeros({state.places.size() - state.log_length_S.size(0)}, at::kDouble);
-      input.key_bias_S = at::cat({state.log_length_S, open}).to(h_TD.scalar_type());
-      input.last_key_bias_T = at::tensor(open_log_length, at::kDouble).to(h_TD.scalar_type());
-    }
-    mixed.push_back(range_attention(input));
-  }
-  return residual(h_TD, at::cat(mixed), cut);
-}
-
 }  // namespace dlcm

@@ -5,7 +5,6 @@
 #include "dlcm/config/config.h"
 #include "dlcm/model/parser.h"
 #include "dlcm/model/segmentation.h"
-#include "dlcm/nn/key_value_cache.h"
 #include "dlcm/nn/linear.h"
 #include "dlcm/nn/norm.h"
 
@@ -15,13 +14,6 @@
 
 namespace dlcm {
 
-// What one sequence's decoding keeps of the cross-attention.
-struct CrossAttentionState {
-  KeyValueCache places;
-  at::Tensor log_length_S;  // replicated reading: log of each closed segment's length; the open one's is not used
-  int64_t open_length = 0;  // tokens of the open segment
-};
-
 class CrossAttentionImpl : public torch::nn::Module {
  public:
   explicit CrossAttentionImpl(const Config& config);
@@ -29,9 +21,6 @@ class CrossAttentionImpl : public torch::nn::Module {
   // h_TD raw, z_SW smoothed places -> [T, D].
   at::Tensor forward(const at::Tensor& h_TD, const at::Tensor& z_SW, const Segmentation& segmentation, const Cut& cut,
                      const Documents& documents);
-  // Rows that continue one sequence per document; z_SW holds the places that open in them, packed in the same order.
-  at::Tensor step(const at::Tensor& h_TD, const at::Tensor& z_SW, const Cut& cut, const Documents& documents,
-                  const std::vector<CrossAttentionState*>& states);
 
  private:
   at::Tensor queries(const at::Tensor& h_TD) const;

@@ -1,36 +1,9 @@
-// The model as the paper writes it. `forward` is training and evaluation over whole documents; `step` is the same
-// stages over rows that continue sequences, with each stage's state (SPEC sections 1 and 6).
+// The model as the paper writes it (SPEC section 1).
 #include "dlcm/model/dlcm.h"
 
 #include "dlcm/model/smoothing.h"
 
 namespace dlcm {
-namespace {
-
-struct DlcmState final : DecodingState {
-  std::unique_ptr<DecodingState> fork() const override { return std::make_unique<DlcmState>(*this); }
-
-  StackState encoder, concepts, decoder;
-  ParserState parser;
-  PoolingState pooling;
-  SmoothingState smoothing;
-  CrossAttentionState cross_attention;
-};
-
-// One stage's part of every sequence's state.
-template <typename Part>
-std::vector<Part*> parts(const std::vector<DecodingState*>& states, Part DlcmState::*part) {
-  std::vector<Part*> selected;
-  for (auto* state : states) {
-    auto* mine = dynamic_cast<DlcmState*>(state);
-    TORCH_CHECK(mine != nullptr, "Dlcm::step: a state that another model made");
-    selected.push_back(&(mine->*part));
-  }
-  return selected;
-}
-
-}  // namespace
-
 Dlcm::Dlcm(const Config& config)
     : LanguageModel(config),
       embedding_VD_(register_parameter("embedding", at::zeros({config.model.vocabulary, config.model.token.width}))),
@@ -78,31 +51,6 @@ Output Dlcm::forward(const Batch& batch, const Decision& decision) {
 std::optional<Cut> Dlcm::parse(const Batch& batch, const Decision& decision) {
   return parser_->forward(encoder_->forward(at::embedding(embedding_VD_, batch.token_T), batch.documents), batch,
                           decision);
-}
-
-std::unique_ptr<DecodingState> Dlcm::new_state() const { return std::make_unique<DlcmState>(); }
-
-Output Dlcm::step(const Batch& batch, const Decision& decision, const std::vector<DecodingState*>& states) {
-  const auto h_TD =
-      encoder_->step(at::embedding(embedding_VD_, batch.token_T), batch.documents, parts(states, &DlcmState::encoder));
-  const auto cut = parser_->forward(h_TD, batch, decision, parts(states, &DlcmState::parser));
-  // The places that open in these rows, packed by sequence; the backbone runs on them alone.
-  const auto opening_token_S = cut.boundary_T.nonzero().squeeze(1);
-  std::vector<int64_t> place_offsets{0};
-  for (int64_t i = 0; i < batch.documents.size(); ++i) {
-    const int64_t first = batch.documents.offsets[i], count = batch.documents.offsets[i + 1] - first;
-    place_offsets.push_back(place_offsets.back() + cut.boundary_T.narrow(0, first, count).sum().item<int64_t>());
-  }
-  const auto places = Documents::from_offsets(place_offsets);
-  const auto c_SW = pooling_->step(h_TD, cut.boundary_T, batch.documents, parts(states, &DlcmState::pooling));
-  const auto z_SW = concepts_norm_->forward(concepts_->step(c_SW, places, parts(states, &DlcmState::concepts)));
-  const auto smoothed_SW = smooth_step(config_.smoothing.kind, z_SW, gate(cut, opening_token_S), place_offsets,
-                                       parts(states, &DlcmState::smoothing));
-  const auto read_TD =
-      cross_attention_->step(h_TD, smoothed_SW, cut, batch.documents, parts(states, &DlcmState::cross_attention));
-  const auto y_TD =
-      decoder_norm_->forward(decoder_->step(read_TD, batch.documents, parts(states, &DlcmState::decoder)));
-  return {y_TD, cut, std::nullopt};
 }
 
 }  // namespace dlcm

@@ -1,4 +1,5 @@
-// What training, evaluation and decoding need of a model, DLCM or baseline alike.
+// What training and validation need of a model, DLCM or baseline alike. Its full pass is also what the inference engine
+// (infer/engine.h) is tested against.
 #pragma once
 
 #include "dlcm/config/config.h"
@@ -20,15 +21,7 @@ namespace dlcm {
 struct Output {
   at::Tensor y_TD;                           // normed decoder output; logits are logit_scale * y head^T
   std::optional<Cut> cut;                    // none for a model without concepts
-  std::optional<Segmentation> segmentation;  // none in a step, and for a model without concepts
-};
-
-// What one sequence's decoding keeps. Made by new_state, read only by the model that made it.
-class DecodingState {
- public:
-  virtual ~DecodingState() = default;
-  // A state of its own that stands where this one does: the common beginning of several sequences is read once.
-  virtual std::unique_ptr<DecodingState> fork() const = 0;
+  std::optional<Segmentation> segmentation;  // none for a model without concepts
 };
 
 class LanguageModel : public torch::nn::Module {
@@ -38,11 +31,6 @@ class LanguageModel : public torch::nn::Module {
 
   // Scores and boundaries alone: the first pass of the Global Parser (SPEC section 2). None for the baseline.
   virtual std::optional<Cut> parse(const Batch& batch, const Decision& decision) = 0;
-
-  virtual std::unique_ptr<DecodingState> new_state() const = 0;
-  // Rows that continue sequences: document i of batch.documents continues states[i]. Prefill and single steps alike;
-  // equal to forward over the whole sequences for every split of them and every mix of sequences.
-  virtual Output step(const Batch& batch, const Decision& decision, const std::vector<DecodingState*>& states) = 0;
 
   // [V, D]
   virtual const at::Tensor& head() const = 0;
@@ -54,7 +42,7 @@ class LanguageModel : public torch::nn::Module {
   const Config& config() const { return config_; }
   // The head's only width factor: 1 / s_token (SPEC section 4).
   double logit_scale() const { return 1.0 / config_.token_multiplier(); }
-  // y_TD -> logits [T, V]; for decoding and tests, training uses cross_entropy.
+  // y_TD -> logits [T, V]; for tests, training uses cross_entropy.
   at::Tensor logits(const at::Tensor& y_TD) const { return at::mm(y_TD, head().t()) * logit_scale(); }
   // y_TD -> double [T]: nats of what the model predicts after each row. Holds the logits of a few rows at a time.
   at::Tensor next_token_entropies(const at::Tensor& y_TD) const;

@@ -12,8 +12,6 @@ class Llama final : public LanguageModel {
 
   Output forward(const Batch& batch, const Decision& decision) override;
   std::optional<Cut> parse(const Batch&, const Decision&) override { return std::nullopt; }
-  std::unique_ptr<DecodingState> new_state() const override;
-  Output step(const Batch& batch, const Decision& decision, const std::vector<DecodingState*>& states) override;
   const at::Tensor& head() const override { return head_->weight; }
 
  private:

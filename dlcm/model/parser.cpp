@@ -12,41 +12,15 @@
 namespace dlcm {
 namespace {
 
-// The rows of q and, for each token, the one before it in its sequence; -1 where there is none. Rows that sequences
-// bring from earlier steps stand at the end.
-struct Predecessors {
-  at::Tensor q_RC;
-  at::Tensor row_T;
-};
-
-Predecessors predecessors(const at::Tensor& q_TC, const Documents& documents, const std::vector<ParserState*>& states) {
+// The token before each in its document; -1 where there is none.
+at::Tensor predecessors(const Documents& documents) {
   const int64_t tokens = documents.rows();
   auto row_T = at::arange(-1, tokens - 1, at::kLong);
   auto* row = row_T.mutable_data_ptr<int64_t>();
-  std::vector<at::Tensor> table{q_TC};
   for (int64_t document = 0; document < documents.size(); ++document) {
-    const int64_t first = documents.offsets[document];
-    if (first == documents.offsets[document + 1]) continue;
-    row[first] = -1;
-    if (!states.empty() && states[document]->previous.defined()) {
-      row[first] = tokens + static_cast<int64_t>(table.size()) - 1;
-      table.push_back(states[document]->previous.unsqueeze(0));
-    }
+    if (documents.offsets[document] < documents.offsets[document + 1]) row[documents.offsets[document]] = -1;
   }
-  return {table.size() > 1 ? at::cat(table) : q_TC, row_T};
-}
-
-int64_t position_of_first(const std::vector<ParserState*>& states, int64_t document) {
-  return states.empty() ? 0 : states[document]->position;
-}
-
-at::Tensor positions(const Documents& documents, const std::vector<ParserState*>& states) {
-  auto position_T = documents.position_T.clone();
-  for (int64_t document = 0; document < documents.size(); ++document) {
-    const int64_t first = documents.offsets[document];
-    position_T.narrow(0, first, documents.offsets[document + 1] - first).add_(position_of_first(states, document));
-  }
-  return position_T;
+  return row_T;
 }
 
 Config entropy_model_config(const Config& config) {
@@ -98,44 +72,25 @@ ParserImpl::ParserImpl(const Config& config) : config_(config.parser), seed_(con
   }
 }
 
-at::Tensor ParserImpl::scores(const at::Tensor& h_TD, const Documents& documents,
-                              const std::vector<ParserState*>& states) {
+at::Tensor ParserImpl::scores(const at::Tensor& h_TD, const Documents& documents) {
   const bool learned = config_.rule == BoundaryRule::learned;
   // PAPER-GAP: the parser reads RMSNorm(H); the cosine rule of the ablation compares raw h.
   const auto scanned_TD = learned ? norm_->forward(h_TD) : h_TD;
   const auto q_TC = learned ? query_->forward(scanned_TD) : h_TD;
   const auto k_TC = learned ? key_->forward(scanned_TD) : h_TD;
-  const auto [q_RC, row_T] = predecessors(q_TC, documents, states);
   // p_t = (1 - cos(q_{t-1}, k_t)) / 2
-  const auto p_T = boundary_scores(q_RC, row_T, k_TC);
-  for (size_t document = 0; document < states.size(); ++document) {
-    const int64_t last = documents.offsets[document + 1];
-    if (last > documents.offsets[document]) states[document]->previous = q_TC[last - 1].detach().clone();
-  }
-  return p_T;
+  return boundary_scores(q_TC, predecessors(documents), k_TC);
 }
 
-at::Tensor ParserImpl::next_entropies(const Batch& batch, const std::vector<ParserState*>& states) const {
+at::Tensor ParserImpl::next_entropies(const Batch& batch) const {
   const at::NoGradGuard no_gradient;
   const MatrixPrecision in_float(false);  // training and evaluation must agree
-  at::Tensor y_TD;
-  if (states.empty()) {
-    y_TD = entropy_model_->forward(batch, Decision::evaluation(0.5)).y_TD;
-  } else {
-    std::vector<DecodingState*> of_model;
-    for (auto* state : states) {
-      if (!state->entropy_model) state->entropy_model = entropy_model_->new_state();
-      of_model.push_back(state->entropy_model.get());
-    }
-    y_TD = entropy_model_->step(batch, Decision::evaluation(0.5), of_model).y_TD;
-  }
-  return entropy_model_->next_token_entropies(y_TD);
+  return entropy_model_->next_token_entropies(entropy_model_->forward(batch, Decision::evaluation(0.5)).y_TD);
 }
 
-at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision,
-                                       const std::vector<ParserState*>& states) const {
+at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision) const {
   const bool training = decision.uniform_T.defined();
-  const auto position_T = positions(batch.documents, states);
+  const auto& position_T = batch.documents.position_T;
   switch (config_.rule) {
     case BoundaryRule::learned:
       if (!training) return p_T.ge(decision.threshold);
@@ -160,29 +115,25 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
       const auto opens_T = opens_word_V.index_select(0, batch.token_T);
       const auto* opens = opens_T.const_data_ptr<uint8_t>();
       for (int64_t document = 0; document < batch.documents.size(); ++document) {
-        int64_t length = states.empty() ? 0 : states[document]->segment_length;
-        int64_t position = position_of_first(states, document);
-        for (int64_t t = batch.documents.offsets[document]; t < batch.documents.offsets[document + 1];
-             ++t, ++position) {
-          boundary[t] = position == 0 || (opens[t] != 0 && length >= config_.min_length);
+        const int64_t first = batch.documents.offsets[document];
+        int64_t length = 0;
+        for (int64_t t = first; t < batch.documents.offsets[document + 1]; ++t) {
+          boundary[t] = t == first || (opens[t] != 0 && length >= config_.min_length);
           length = boundary[t] ? 1 : length + 1;
         }
       }
       return boundary_T;
     }
     case BoundaryRule::entropy: {
-      const auto entropy_T = next_entropies(batch, states);
+      const auto entropy_T = next_entropies(batch);
       const auto* entropy = entropy_T.const_data_ptr<double>();
       auto boundary_T = at::zeros({batch.tokens()}, at::kBool);
       auto* boundary = boundary_T.mutable_data_ptr<bool>();
       for (int64_t document = 0; document < batch.documents.size(); ++document) {
         const int64_t first = batch.documents.offsets[document], last = batch.documents.offsets[document + 1];
         for (int64_t t = first; t < last; ++t) {
-          const bool is_first = t == first && position_of_first(states, document) == 0;
-          const double before = t > first ? entropy[t - 1] : states.empty() ? 0.0 : states[document]->next_entropy;
-          boundary[t] = is_first || before > config_.entropy.threshold;
+          boundary[t] = t == first || entropy[t - 1] > config_.entropy.threshold;
         }
-        if (!states.empty() && last > first) states[document]->next_entropy = entropy[last - 1];
       }
       return boundary_T;
     }
@@ -190,27 +141,12 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
   TORCH_CHECK(false, "unknown boundary rule");
 }
 
-Cut ParserImpl::forward(const at::Tensor& h_TD, const Batch& batch, const Decision& decision,
-                        const std::vector<ParserState*>& states) {
+Cut ParserImpl::forward(const at::Tensor& h_TD, const Batch& batch, const Decision& decision) {
   const bool scored = config_.rule == BoundaryRule::learned || config_.rule == BoundaryRule::cosine;
   Cut cut;
-  if (scored) cut.p_T = scores(h_TD, batch.documents, states);
-  cut.boundary_T = decision.forced_T.defined() ? decision.forced_T : rule_boundaries(cut.p_T, batch, decision, states);
-  if (decision.forced_T.defined() && config_.rule == BoundaryRule::entropy && !states.empty()) {
-    rule_boundaries(cut.p_T, batch, decision, states);  // its model reads these tokens, too
-  }
+  if (scored) cut.p_T = scores(h_TD, batch.documents);
+  cut.boundary_T = decision.forced_T.defined() ? decision.forced_T : rule_boundaries(cut.p_T, batch, decision);
   if (config_.rule != BoundaryRule::learned) cut.p_T = cut.boundary_T.to(h_TD.scalar_type());
-  // A forced decision may not leave a sequence without its first place.
-  const auto* boundary = cut.boundary_T.const_data_ptr<bool>();
-  for (size_t document = 0; document < states.size(); ++document) {
-    const int64_t first = batch.documents.offsets[document], last = batch.documents.offsets[document + 1];
-    TORCH_CHECK(first == last || states[document]->position > 0 || boundary[first],
-                "Parser: a sequence's first token must be a boundary");
-    states[document]->position += last - first;
-    for (int64_t t = first; t < last; ++t) {
-      states[document]->segment_length = boundary[t] ? 1 : states[document]->segment_length + 1;
-    }
-  }
   return cut;
 }
 

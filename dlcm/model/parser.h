@@ -11,7 +11,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 namespace dlcm {
 
@@ -27,40 +26,28 @@ struct Decision {
 };
 
 class LanguageModel;
-class DecodingState;
 
 struct Cut {
   at::Tensor p_T;         // scores in [0, 1]; carries gradient under the learned rule
   at::Tensor boundary_T;  // bool
 };
 
-// What one sequence's decoding keeps of the parser.
-struct ParserState {
-  at::Tensor previous;                           // q_{t-1} (learned) or h_{t-1} (cosine) of the last token
-  int64_t position = 0;                          // tokens seen
-  int64_t segment_length = 0;                    // tokens of the open segment
-  std::shared_ptr<DecodingState> entropy_model;  // of the entropy rule's model
-  double next_entropy = 0.0;                     // nats, of what it predicts after the last token
-};
-
 class ParserImpl : public torch::nn::Module {
  public:
   explicit ParserImpl(const Config& config);
 
-  // h_TD raw encoder output. `states`, one per document, continue sequences; empty where documents are whole.
-  Cut forward(const at::Tensor& h_TD, const Batch& batch, const Decision& decision,
-              const std::vector<ParserState*>& states = {});
+  // h_TD raw encoder output.
+  Cut forward(const at::Tensor& h_TD, const Batch& batch, const Decision& decision);
 
-  // Nats of what the entropy rule's model predicts after each token; `states` as in forward.
-  at::Tensor next_entropies(const Batch& batch, const std::vector<ParserState*>& states) const;
+  // Nats of what the entropy rule's model predicts after each token.
+  at::Tensor next_entropies(const Batch& batch) const;
 
   // The whitespace rule's table: one entry per id, 1 where a token begins with white space or punctuation.
   at::Tensor opens_word_V;
 
  private:
-  at::Tensor scores(const at::Tensor& h_TD, const Documents& documents, const std::vector<ParserState*>& states);
-  at::Tensor rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision,
-                             const std::vector<ParserState*>& states) const;
+  at::Tensor scores(const at::Tensor& h_TD, const Documents& documents);
+  at::Tensor rule_boundaries(const at::Tensor& p_T, const Batch& batch, const Decision& decision) const;
 
   ParserConfig config_;
   int64_t seed_;

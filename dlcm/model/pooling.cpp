@@ -17,23 +17,4 @@ at::Tensor PoolingImpl::forward(const at::Tensor& h_TD, const Segmentation& segm
       .index_copy(0, segmentation.closed_reader_K, concept_KW);
 }
 
-at::Tensor PoolingImpl::step(const at::Tensor& h_TD, const at::Tensor& boundary_T, const Documents& documents,
-                             const std::vector<PoolingState*>& states) {
-  const auto scanned_TD = norm_->forward(h_TD);
-  const auto* boundary = boundary_T.const_data_ptr<bool>();
-  std::vector<at::Tensor> inputs;
-  for (int64_t document = 0; document < documents.size(); ++document) {
-    auto& state = *states[document];
-    for (int64_t t = documents.offsets[document]; t < documents.offsets[document + 1]; ++t) {
-      const bool starts = !state.sum.defined();
-      if (boundary[t]) {
-        inputs.push_back(starts ? start_concept_W : up_->forward((state.sum / state.count).unsqueeze(0)).squeeze(0));
-      }
-      state.sum = boundary[t] ? scanned_TD[t].clone() : state.sum + scanned_TD[t];
-      state.count = boundary[t] ? 1 : state.count + 1;
-    }
-  }
-  return inputs.empty() ? at::empty({0, start_concept_W.size(0)}, h_TD.options()) : at::stack(inputs);
-}
-
 }  // namespace dlcm

@@ -13,21 +13,12 @@
 
 namespace dlcm {
 
-// What one sequence's decoding keeps of pooling: the open segment.
-struct PoolingState {
-  at::Tensor sum;     // [D] sum of the open segment's rows; undefined before the first token
-  int64_t count = 0;  // its tokens
-};
-
 class PoolingImpl : public torch::nn::Module {
  public:
   explicit PoolingImpl(const Config& config);
 
   // h_TD -> c_SW, the backbone's input at each place.
   at::Tensor forward(const at::Tensor& h_TD, const Segmentation& segmentation);
-  // The inputs at the places that open in these rows, which continue one sequence per document; [places, W].
-  at::Tensor step(const at::Tensor& h_TD, const at::Tensor& boundary_T, const Documents& documents,
-                  const std::vector<PoolingState*>& states);
 
   at::Tensor start_concept_W;
 

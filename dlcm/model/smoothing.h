@@ -10,15 +10,7 @@
 
 namespace dlcm {
 
-struct SmoothingState {
-  at::Tensor last_W;  // the last smoothed place; undefined before the first
-};
-
 // z_SW backbone output, p_S score of the token that opened each place (1 at a document's first).
 at::Tensor smooth(SmoothingKind kind, const at::Tensor& z_SW, const at::Tensor& p_S);
-
-// New places of several sequences: rows [offsets[i], offsets[i + 1]) continue states[i].
-at::Tensor smooth_step(SmoothingKind kind, const at::Tensor& z_SW, const at::Tensor& p_S,
-                       const std::vector<int64_t>& offsets, const std::vector<SmoothingState*>& states);
 
 }  // namespace dlcm

@@ -32,26 +32,6 @@ at::Tensor SelfAttentionImpl::forward(const at::Tensor& x_TD, const Documents& d
   return output_->forward(mixed.reshape({x_TD.size(0), config_.width}));
 }
 
-at::Tensor SelfAttentionImpl::step(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles,
-                                   const std::vector<KeyValueCache*>& caches) {
-  const auto [q_TNH, k_TGH, v_TGH] = project(x_TD, angles);
-  std::vector<at::Tensor> mixed;
-  for (int64_t i = 0; i < documents.size(); ++i) {
-    const int64_t first = documents.offsets[i], count = documents.offsets[i + 1] - first;
-    auto& cache = *caches[i];
-    cache.append(k_TGH.narrow(0, first, count), v_TGH.narrow(0, first, count));
-    const int64_t end = cache.size();
-    mixed.push_back(range_attention({.q_TNH = q_TNH.narrow(0, first, count),
-                                     .k_SGH = cache.keys(),
-                                     .v_SGH = cache.values(),
-                                     .begin_T = at::zeros({count}, at::kLong),
-                                     .end_T = at::arange(end - count + 1, end + 1, at::kLong),
-                                     .key_bias_S = {},
-                                     .last_key_bias_T = {}}));
-  }
-  return output_->forward(at::cat(mixed).view({x_TD.size(0), config_.width}));
-}
-
 FeedForwardImpl::FeedForwardImpl(const StackConfig& config)
     : gate_(register_module("gate", Linear(config.width, config.feed_forward))),
       up_(register_module("up", Linear(config.width, config.feed_forward))),
@@ -89,29 +69,6 @@ at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& doc
       return layer->forward(input, documents, angles);
     };
     x = checkpoint_activations_ ? checkpointed(run, x, layer->parameters()) : run(x);
-  }
-  return x;
-}
-
-at::Tensor TransformerImpl::step(const at::Tensor& x_TD, const Documents& documents,
-                                 const std::vector<StackState*>& states) {
-  TORCH_CHECK(static_cast<int64_t>(states.size()) == documents.size(), "Transformer::step: one state per sequence");
-  std::vector<at::Tensor> positions;
-  for (int64_t i = 0; i < documents.size(); ++i) {
-    const int64_t count = documents.offsets[i + 1] - documents.offsets[i];
-    positions.push_back(at::arange(states[i]->position, states[i]->position + count, at::kLong));
-    states[i]->position += count;
-    states[i]->layers.resize(layers_.size());
-  }
-  if (layers_.empty() || x_TD.size(0) == 0) return x_TD;
-  const auto angles = rotary_angles(at::cat(positions), config_.head_size(), rope_theta_, x_TD.scalar_type());
-  auto x = x_TD;
-  for (size_t index = 0; index < layers_.size(); ++index) {
-    auto& layer = layers_[index];
-    std::vector<KeyValueCache*> caches;
-    for (auto* state : states) caches.push_back(&state->layers[index]);
-    x = layer->attention->step(layer->attention_norm->forward(x), documents, angles, caches).add_(x);
-    x = layer->feed_forward->forward(layer->feed_forward_norm->forward(x)).add_(x);
   }
   return x;
 }

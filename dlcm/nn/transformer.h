@@ -4,7 +4,6 @@
 
 #include "dlcm/config/config.h"
 #include "dlcm/nn/documents.h"
-#include "dlcm/nn/key_value_cache.h"
 #include "dlcm/nn/linear.h"
 #include "dlcm/nn/norm.h"
 #include "dlcm/ops/rotary.h"
@@ -15,20 +14,11 @@
 
 namespace dlcm {
 
-// What one sequence's decoding keeps of a stack: the keys and values of every layer.
-struct StackState {
-  std::vector<KeyValueCache> layers;
-  int64_t position = 0;  // rows seen so far
-};
-
 class SelfAttentionImpl : public torch::nn::Module {
  public:
   explicit SelfAttentionImpl(const StackConfig& config);
   // x_TD [T, D] -> [T, D]; each row attends its document up to itself.
   at::Tensor forward(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles);
-  // The same for rows that continue sequences: document i's rows continue caches[i].
-  at::Tensor step(const at::Tensor& x_TD, const Documents& documents, const RotaryAngles& angles,
-                  const std::vector<KeyValueCache*>& caches);
 
  private:
   QueryKeyValue project(const at::Tensor& x_TD, const RotaryAngles& angles) const;
@@ -66,9 +56,6 @@ class TransformerImpl : public torch::nn::Module {
   TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon, bool checkpoint_activations);
   // The raw residual stream after the last layer, [T, D] -> [T, D]. No final norm: its owner has one where it needs it.
   at::Tensor forward(const at::Tensor& x_TD, const Documents& documents);
-  // Rows that continue sequences: document i of `documents` continues states[i]. Equal to forward over the whole
-  // sequence, for every split of it.
-  at::Tensor step(const at::Tensor& x_TD, const Documents& documents, const std::vector<StackState*>& states);
 
  private:
   StackConfig config_;

@@ -1,6 +1,8 @@
 #include "dlcm/train/entropy_rule.h"
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_model.h"
+#include "dlcm/infer/parameters_io.h"
+#include "dlcm/io/checkpoint_store.h"
 #include "dlcm/model/parser.h"
 #include "dlcm/util/error.h"
 
@@ -11,18 +13,32 @@
 namespace dlcm {
 namespace {
 
-LoadedModel load_for(const Config& config, const Tokenizer& tokenizer) {
+struct EntropyModel {
+  Config config;
+  std::shared_ptr<LanguageModel> model;
+};
+
+EntropyModel load_weights(const std::string& path, const ModelFacts& facts) {
+  const auto weights = path + "/model.safetensors";
+  EntropyModel loaded{facts.config, make_model(facts.config)};
+  load_parameters(*loaded.model, MappedSafeTensors(weights).views(), weights);
+  loaded.model->eval();
+  return loaded;
+}
+
+EntropyModel load_for(const Config& config, const Tokenizer& tokenizer) {
   const auto& path = config.parser.entropy.model;
   if (path.empty()) {
     throw Error(
         "parser.entropy.model is empty: name a run or checkpoint of a llama model trained on the same tokenizer");
   }
-  auto loaded = load_model(path);
-  const auto& model = loaded.config.model;
+  const auto checkpoint = find_checkpoint(path);
+  const auto facts = facts_of_checkpoint(checkpoint);
+  const auto& model = facts.config.model;
   if (model.kind != ModelKind::llama) {
     throw Error("parser.entropy.model = {} is a model of kind dlcm: name a run or checkpoint of a llama model", path);
   }
-  if (loaded.tokenizer->serialized() != tokenizer.serialized() || model.vocabulary != config.model.vocabulary) {
+  if (facts.tokenizer->serialized() != tokenizer.serialized() || model.vocabulary != config.model.vocabulary) {
     throw Error(
         "parser.entropy.model = {} has another tokenizer or vocabulary than the training data: train it on data of "
         "the same tokenizer",
@@ -34,7 +50,7 @@ LoadedModel load_for(const Config& config, const Tokenizer& tokenizer) {
         "them to the same values",
         path, model.rope_theta, model.norm_epsilon, config.model.rope_theta, config.model.norm_epsilon);
   }
-  return loaded;
+  return load_weights(checkpoint, facts);
 }
 
 // The threshold that as many tokens' entropies exceed as boundaries are wanted besides the pieces' first tokens.
@@ -85,7 +101,8 @@ void resolve_entropy_rule(Config& config, const Mixture& data) {
 void load_entropy_model(LanguageModel& model, const Config& config) {
   if (config.model.kind != ModelKind::dlcm || config.parser.rule != BoundaryRule::entropy) return;
   const at::NoGradGuard no_gradient;
-  const auto loaded = load_model(config.parser.entropy.model);
+  const auto checkpoint = find_checkpoint(config.parser.entropy.model);
+  const auto loaded = load_weights(checkpoint, facts_of_checkpoint(checkpoint));
   auto buffers = model.named_buffers();
   for (const auto& entry : loaded.model->named_parameters()) {
     auto* buffer = buffers.find("parser." + entropy_buffer(entry.key()));

@@ -1,4 +1,5 @@
-// The verbs that take a trained model, run as a user runs them: score, eval, generate, segment and info --model.
+// The verbs that take a trained model, run as a user runs them: score, eval, generate, segment, export and info
+// --model.
 #include "tests/infer/tiny_model.h"
 #include "tests/io/temporary_directory.h"
 
@@ -262,6 +263,75 @@ TEST_F(ModelVerbs, WrongInputIsStatusTwoAndASentence) {
   expect_refused("generate --model dlcm --prompt a --top-p nan", "top-p");
   expect_refused("generate --model dlcm --prompt a --max-tokens 0", "at least 1 token");
   expect_refused("info --model dlcm --set train.steps=3", "--config");
+}
+
+TEST_F(ModelVerbs, ExportGivesAFileThatEveryVerbTakes) {
+  const auto exported = run("export --model dlcm --output same.dlcm --text two.txt --json");
+  ASSERT_EQ(exported.status, 0) << exported.messages;
+  const auto object = exported.objects().at(0);
+  EXPECT_EQ(object.at("weights"), "float32");
+  EXPECT_EQ(object.at("cost").at("relative_loss"), 0.0);
+  EXPECT_EQ(object.at("cost").at("flipped_boundaries"), 0);
+  for (const std::string verb : {"score --text two.txt --jsonl", "eval --text two.txt --json", "segment two.txt",
+                                 "generate --prompt It --max-tokens 20", "score --ratio 2 --text two.txt --jsonl"}) {
+    const auto from_file = run(verb + " --model same.dlcm"), from_run = run(verb + " --model dlcm");
+    EXPECT_EQ(from_file.status, 0) << verb << from_file.messages;
+    EXPECT_EQ(from_file.output, from_run.output) << verb;
+  }
+  EXPECT_EQ(run("info --model same.dlcm --json").objects().at(0).at("step"), 7);
+}
+
+TEST_F(ModelVerbs, ExportRoundsWeights) {
+  for (const std::string format : {"int4", "int8", "bfloat16"}) {
+    for (const std::string model : {"dlcm", "llama", "stride"}) {
+      const auto output = model + "-" + format;
+      const auto exported =
+          run(fmt::format("export --model {} --quantize {} --output {} --text two.txt --json", model, format, output));
+      ASSERT_EQ(exported.status, 0) << exported.messages;
+      const auto object = exported.objects().at(0);
+      EXPECT_EQ(object.at("weights"), format);
+      EXPECT_NE(object.at("cost").at("relative_loss"), 0.0);
+      EXPECT_GT(object.at("bytes"), object.at("weight_bytes"));
+    }
+  }
+  EXPECT_NE(run("export --model dlcm --quantize int8 --output some.dlcm --text two.txt").output.find("bits per byte"),
+            std::string::npos);
+}
+
+TEST_F(ModelVerbs, ExportOfRandomWeightsNeedsNoTraining) {
+  test::overwrite(path("shape.toml"), to_toml(test::tiny_config(ModelKind::dlcm)));
+  const auto command = "export --config shape.toml --random-weights 3 --set model.vocabulary=300 --output ";
+  ASSERT_EQ(run(std::string(command) + "random.dlcm").status, 0);
+  ASSERT_EQ(run(std::string(command) + "again.dlcm").status, 0);
+  const auto generated = run("generate --model random.dlcm --prompt It --max-tokens 5 --seed 1 --json");
+  EXPECT_EQ(generated.status, 0) << generated.messages;
+  EXPECT_EQ(run("score --model random.dlcm --text two.txt --jsonl").output,
+            run("score --model again.dlcm --text two.txt --jsonl").output);
+  expect_refused("score --model random.dlcm --ratio 4 --text two.txt --jsonl", "--ratio needs the quantiles");
+  expect_refused("export --config shape.toml --random-weights 3 --set model.vocabulary=100 --output x", "258 ids");
+}
+
+TEST_F(ModelVerbs, ExportRefusesWhatItCannotDo) {
+  expect_refused("export --model dlcm --quantize int3 --output x", "int3");
+  expect_refused("export --output x", "");
+  expect_refused("export --config shape.toml --output x", "--random-weights");
+  expect_refused("export --model missing --output x", "missing");
+  expect_refused("export --model two.txt --output x", "two.txt");
+  expect_refused("eval --model two.txt --text two.txt", "two.txt");
+}
+
+TEST_F(ModelVerbs, EvalPrintsQualityAgainstRatio) {
+  const auto result = run("eval --model dlcm --text two.txt --ratios 2,4 --json");
+  ASSERT_EQ(result.status, 0) << result.messages;
+  const auto objects = result.objects();
+  ASSERT_EQ(objects.size(), 3u);
+  EXPECT_TRUE(objects[0].at("wanted_ratio").is_null());
+  EXPECT_EQ(objects[1].at("wanted_ratio"), 2.0);
+  EXPECT_EQ(objects[2].at("threshold"), 0.75);
+  EXPECT_NE(run("eval --model dlcm --text two.txt --ratios 2,4").output.find("stored"), std::string::npos);
+  expect_refused("eval --model dlcm --text two.txt --ratios 0.5", "--ratio");
+  expect_refused("eval --model llama --text two.txt --ratios 2", "llama");
+  expect_refused("eval --model dlcm --text two.txt --ratios 2 --ratio 3", "--ratio");
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ TEST(TaskResult, LastWordsHavePerplexity) {
 class EvaluateTask : public testing::Test {
  protected:
   // Long enough for every prompt.
-  static LoadedModel model_of(ModelKind kind) {
+  static test::TinyModel model_of(ModelKind kind) {
     auto config = test::tiny_config(kind);
     config.train.context = 4096;
     config.train.micro_batch_tokens = 4096;
@@ -133,7 +133,7 @@ class EvaluateTask : public testing::Test {
   }
 
   // Every prompt alone, by `dlcm score`.
-  static void expect_scores_of(const LoadedModel& model, const json& item) {
+  static void expect_scores_of(const test::TinyModel& model, const json& item) {
     for (size_t choice = 0; choice < item["logprobs"].size(); ++choice) {
       const auto of = [&](const char* name) {
         return item[name][item[name].size() == 1 ? 0 : choice].get<std::string>();

@@ -29,7 +29,7 @@ class EvalText : public testing::Test {
   }
 
   test::TemporaryDirectory directory_;
-  LoadedModel model_;
+  test::TinyModel model_;
 };
 
 // The second document is longer than the context: its last window reaches back into the one before.

@@ -29,7 +29,7 @@ std::vector<int32_t> ids_of(const Generation& generation) {
 }
 
 // A model that gives all 258 tokens the same probability: draw u gives token floor(258 u).
-LoadedModel indifferent_model() {
+test::TinyModel indifferent_model() {
   auto model = test::tiny_model(test::tiny_config(ModelKind::dlcm));
   const at::NoGradGuard no_gradient;
   at::Tensor head = model.model->head();

@@ -1,7 +1,7 @@
 #include "dlcm/infer/rolling_windows.h"
 
 #include "dlcm/data/dataset.h"
-#include "dlcm/infer/evaluation.h"
+#include "dlcm/infer/engine_evaluation.h"
 #include "tests/infer/tiny_model.h"
 
 #include <gtest/gtest.h>
@@ -11,82 +11,77 @@
 namespace dlcm {
 namespace {
 
-struct Window {
-  std::vector<int64_t> tokens, targets;
-  std::vector<bool> counts;
+// The example in lm-evaluation-harness's own description: ten tokens to predict, a context of four.
+TEST(RollingWindows, AreTheHarnesss) {
+  const std::vector<RollingWindow> expected{{0, 0, 0, 4}, {0, 4, 4, 8}, {0, 6, 8, 11}};
+  EXPECT_EQ(rolling_windows({11}, 4), expected);
+}
 
-  bool operator==(const Window&) const = default;
-};
+TEST(RollingWindows, PredictEveryTokenOnceWithAWholeContext) {
+  for (int64_t predicted = 0; predicted <= 20; ++predicted) {
+    for (const int64_t context : {1, 3, 4, 64}) {
+      const auto windows = rolling_windows({1, predicted + 1}, context);
+      ASSERT_EQ(windows.front(), (RollingWindow{0, 0, 0, 1}));
+      int64_t next = 0;
+      for (size_t i = 1; i < windows.size(); ++i) {
+        const bool last = i + 1 == windows.size();
+        EXPECT_EQ(windows[i].document, 1u);
+        EXPECT_EQ(windows[i].first, next);
+        EXPECT_EQ(windows[i].rows(), last ? std::min(context, predicted) + 1 : context);
+        next = windows[i].end;
+      }
+      EXPECT_EQ(next, predicted + 1) << predicted << " in windows of " << context;
+    }
+  }
+}
 
-// The document <first id 100> 0 1 2 ... with `predicted` ids to predict.
+// The document <|bos|> 0 1 2 ... with `predicted` ids to predict.
 std::vector<int32_t> document(int32_t predicted) {
-  std::vector<int32_t> ids(static_cast<size_t>(predicted) + 1, 100);
+  std::vector<int32_t> ids(static_cast<size_t>(predicted) + 1, 257);
   std::iota(ids.begin() + 1, ids.end(), 0);
   return ids;
 }
 
-std::vector<Window> windows_of(const std::vector<std::vector<int32_t>>& documents, int64_t context,
-                               int64_t batch_tokens) {
-  std::vector<Window> windows;
-  for (const auto& [batch, counts_T] : rolling_windows(documents, context, batch_tokens)) {
-    for (int64_t i = 0; i < batch.documents.size(); ++i) {
-      auto& window = windows.emplace_back();
-      for (int64_t t = batch.documents.offsets[i]; t < batch.documents.offsets[i + 1]; ++t) {
-        window.tokens.push_back(batch.token_T[t].item<int64_t>());
-        window.targets.push_back(batch.target_T[t].item<int64_t>());
-        window.counts.push_back(counts_T[t].item<bool>());
-      }
-    }
-  }
-  return windows;
-}
+class EngineEvaluation : public testing::TestWithParam<ModelKind> {
+ protected:
+  test::TinyModel model_ = test::tiny_model(test::tiny_config(GetParam()));
+};
 
-// The example in lm-evaluation-harness's own description: ten tokens, a context of four.
-TEST(RollingWindows, AreTheHarnesss) {
-  const std::vector<Window> expected{
-      {{100, 0, 1, 2}, {0, 1, 2, 3}, {true, true, true, true}},
-      {{3, 4, 5, 6}, {4, 5, 6, 7}, {true, true, true, true}},
-      {{5, 6, 7, 8, 9}, {-1, -1, 8, 9, -1}, {false, false, true, true, true}},
-  };
-  EXPECT_EQ(windows_of({document(10)}, 4, 4), expected);
-  EXPECT_EQ(windows_of({document(10)}, 4, 100), expected);
-}
-
-TEST(RollingWindows, PredictEveryTokenOnceWithAWholeContext) {
-  for (int32_t predicted = 0; predicted <= 20; ++predicted) {
-    for (const int64_t context : {1, 3, 4, 64}) {
-      std::vector<int64_t> targets;
-      int64_t counted = 0;
-      const auto windows = windows_of({document(predicted)}, context, 64);
-      for (const auto& window : windows) {
-        const int64_t rows = &window == &windows.back() ? std::min<int64_t>(context, predicted) + 1 : context;
-        EXPECT_EQ(static_cast<int64_t>(window.tokens.size()), rows);
-        std::copy_if(window.targets.begin(), window.targets.end(), std::back_inserter(targets),
-                     [](int64_t target) { return target >= 0; });
-        counted += std::count(window.counts.begin(), window.counts.end(), true);
-      }
-      std::vector<int64_t> all(static_cast<size_t>(predicted));
-      std::iota(all.begin(), all.end(), 0);
-      EXPECT_EQ(targets, all) << predicted << " in windows of " << context;
-      EXPECT_EQ(counted, predicted + 1);
-    }
+TEST_P(EngineEvaluation, OfShortDocumentsIsThatOfTheFullPass) {
+  auto documents = std::vector{document(1), document(5), document(63)};
+  documents[1].push_back(static_cast<int32_t>(model_.tokenizer->end_of_text()));
+  documents[1].push_back(7);  // an id after <|endoftext|> counts
+  const auto engine = evaluate(model_, documents, 0.5);
+  const auto plain = evaluate(*model_.model, batches_of(documents, 64, 128), *model_.tokenizer, 0.5);
+  EXPECT_NEAR(engine.nll, plain.nll, 1e-6 * plain.nll);
+  EXPECT_EQ(engine.targets, plain.targets);
+  EXPECT_EQ(engine.bytes, plain.bytes);
+  EXPECT_EQ(engine.tokens, plain.tokens);
+  EXPECT_EQ(engine.concepts, plain.concepts);
+  EXPECT_EQ(engine.concepts_half, plain.concepts_half);
+  EXPECT_NEAR(engine.expected_concepts, plain.expected_concepts, 1e-3);
+  EXPECT_EQ(engine.p.size(), plain.p.size());
+  EXPECT_EQ(engine.ratio().has_value(), plain.ratio().has_value());
+  ASSERT_EQ(engine.documents.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(engine.documents[i].tokens, plain.documents[i].tokens);
+    EXPECT_EQ(engine.documents[i].concepts, plain.documents[i].concepts);
   }
 }
 
-TEST(RollingWindows, OfShortDocumentsEvaluateAsTheyAre) {
-  const auto model = test::tiny_model(test::tiny_config(ModelKind::dlcm));
+TEST_P(EngineEvaluation, DocumentsSideBySideAreThoseAlone) {
   std::vector<std::vector<int32_t>> documents;
-  for (const int32_t length : {1, 5, 63}) {
-    documents.push_back(document(length));
-    documents.back().front() = static_cast<int32_t>(model.tokenizer->begin_of_text());
-  }
-  const auto rolling = evaluate(*model.model, rolling_windows(documents, 64, 128), *model.tokenizer, 0.5);
-  const auto plain = evaluate(*model.model, batches_of(documents, 64, 128), *model.tokenizer, 0.5);
-  EXPECT_NEAR(rolling.nll, plain.nll, 1e-4);
-  EXPECT_EQ(rolling.concepts, plain.concepts);
-  EXPECT_EQ(rolling.tokens, plain.tokens);
-  EXPECT_EQ(rolling.documents.size(), 3u);
+  for (int32_t i = 0; i < 100; ++i) documents.push_back(document(1 + i * 37 % 250));
+  const auto together = evaluate(model_, documents, 0.5);
+  Evaluation alone;
+  for (const auto& ids : documents) alone.add(evaluate(model_, {ids}, 0.5));
+  EXPECT_NEAR(together.nll, alone.nll, 1e-12 * alone.nll);
+  EXPECT_EQ(together.p, alone.p);
+  EXPECT_EQ(together.concepts, alone.concepts);
 }
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EngineEvaluation, testing::Values(ModelKind::dlcm, ModelKind::llama),
+                         [](const auto& information) { return std::string(name_of(information.param)); });
 
 }  // namespace
 }  // namespace dlcm

@@ -14,18 +14,24 @@
 namespace dlcm {
 namespace {
 
-at::Tensor logits_of(const std::vector<double>& probabilities) { return at::tensor(probabilities, at::kDouble).log(); }
+using Logits = std::vector<float>;
+
+Logits logits_of(const std::vector<double>& probabilities) {
+  Logits logits;
+  for (const double probability : probabilities) logits.push_back(static_cast<float>(std::log(probability)));
+  return logits;
+}
 
 // Ids that some draw of a fine grid gives, with their share of the draws.
-std::map<int64_t, double> shares(const at::Tensor& logits, const SamplingSettings& settings) {
+std::map<int32_t, double> shares(const Logits& logits, const SamplingSettings& settings) {
   constexpr int kDraws = 10000;
-  std::map<int64_t, double> counts;
+  std::map<int32_t, double> counts;
   for (int i = 0; i < kDraws; ++i) counts[sample(logits, settings, (i + 0.5) / kDraws)] += 1.0 / kDraws;
   return counts;
 }
 
-std::set<int64_t> kept(const at::Tensor& logits, const SamplingSettings& settings) {
-  std::set<int64_t> ids;
+std::set<int32_t> kept(const Logits& logits, const SamplingSettings& settings) {
+  std::set<int32_t> ids;
   for (const auto& [id, share] : shares(logits, settings)) ids.insert(id);
   return ids;
 }
@@ -33,7 +39,9 @@ std::set<int64_t> kept(const at::Tensor& logits, const SamplingSettings& setting
 const std::vector<double> kFour{0.1, 0.4, 0.2, 0.3};
 
 TEST(Sampler, DrawsTheModelsProbabilitiesByDefault) {
-  const auto found = shares(logits_of(kFour) + 17.0, {});
+  auto logits = logits_of(kFour);
+  for (auto& logit : logits) logit += 17.0f;
+  const auto found = shares(logits, {});
   ASSERT_EQ(found.size(), 4u);
   for (const auto& [id, share] : found) EXPECT_NEAR(share, kFour[static_cast<size_t>(id)], 1e-3);
 }
@@ -54,12 +62,12 @@ TEST(Sampler, TemperatureZeroTakesTheFirstOfTheMostLikely) {
 }
 
 TEST(Sampler, TinyTemperatureIsGreedy) {
-  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 1e-300}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 1e-300}), (std::set<int32_t>{1}));
 }
 
 TEST(Sampler, TopKKeepsTheKMostLikely) {
-  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 1}), (std::set<int64_t>{1}));
-  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 3}), (std::set<int64_t>{1, 2, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 1}), (std::set<int32_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 3}), (std::set<int32_t>{1, 2, 3}));
   const auto found = shares(logits_of(kFour), {.top_k = 2});
   EXPECT_NEAR(found.at(1), 4.0 / 7.0, 1e-3);
 }
@@ -70,42 +78,42 @@ TEST(Sampler, TopKBeyondTheVocabularyKeepsAll) {
 }
 
 TEST(Sampler, TopKTakesLowerIdsOfATie) {
-  EXPECT_EQ(kept(logits_of({0.2, 0.2, 0.2, 0.2, 0.2}), {.top_k = 2}), (std::set<int64_t>{0, 1}));
-  EXPECT_EQ(kept(logits_of({0.1, 0.3, 0.3, 0.3}), {.top_k = 2}), (std::set<int64_t>{1, 2}));
+  EXPECT_EQ(kept(logits_of({0.2, 0.2, 0.2, 0.2, 0.2}), {.top_k = 2}), (std::set<int32_t>{0, 1}));
+  EXPECT_EQ(kept(logits_of({0.1, 0.3, 0.3, 0.3}), {.top_k = 2}), (std::set<int32_t>{1, 2}));
 }
 
 TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
-  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.39}), (std::set<int64_t>{1}));
-  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.41}), (std::set<int64_t>{1, 3}));
-  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.85}), (std::set<int64_t>{1, 2, 3}));
-  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 1e-9}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.39}), (std::set<int32_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.41}), (std::set<int32_t>{1, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 0.85}), (std::set<int32_t>{1, 2, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_p = 1e-9}), (std::set<int32_t>{1}));
 }
 
 TEST(Sampler, TopPTakesLowerIdsOfATie) {
-  EXPECT_EQ(kept(logits_of({0.25, 0.25, 0.25, 0.25}), {.top_p = 0.5}), (std::set<int64_t>{0, 1}));
+  EXPECT_EQ(kept(logits_of({0.25, 0.25, 0.25, 0.25}), {.top_p = 0.5}), (std::set<int32_t>{0, 1}));
 }
 
 TEST(Sampler, TopPOfOneKeepsEveryToken) {
-  const auto logits = at::cat({at::zeros({3}, at::kDouble), at::full({1}, -7.0, at::kDouble)});
-  EXPECT_EQ(kept(logits, {.top_p = 1.0}), (std::set<int64_t>{0, 1, 2, 3}));
+  const Logits logits{0.0f, 0.0f, 0.0f, -7.0f};
+  EXPECT_EQ(kept(logits, {.top_p = 1.0}), (std::set<int32_t>{0, 1, 2, 3}));
 }
 
 TEST(Sampler, MinPIsRelativeToTheMostLikely) {
-  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.6}), (std::set<int64_t>{1, 3}));
-  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.2}), (std::set<int64_t>{0, 1, 2, 3}));
-  EXPECT_EQ(kept(logits_of({0.3, 0.4, 0.3}), {.min_p = 1.0}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.6}), (std::set<int32_t>{1, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.min_p = 0.2}), (std::set<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(kept(logits_of({0.3, 0.4, 0.3}), {.min_p = 1.0}), (std::set<int32_t>{1}));
 }
 
 TEST(Sampler, FiltersWorkOnTheTemperedDistribution) {
   // At temperature 0.5 token 3 is (0.3 / 0.4)^2 = 0.5625 times as likely as token 1.
-  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .min_p = 0.6}), (std::set<int64_t>{1}));
-  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .top_p = 0.5}), (std::set<int64_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .min_p = 0.6}), (std::set<int32_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.temperature = 0.5, .top_p = 0.5}), (std::set<int32_t>{1}));
 }
 
 TEST(Sampler, TopPIsOverWhatTopKKept) {
   // Of 0.4 and 0.3 the first has 57 %.
-  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.5}), (std::set<int64_t>{1}));
-  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.6}), (std::set<int64_t>{1, 3}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.5}), (std::set<int32_t>{1}));
+  EXPECT_EQ(kept(logits_of(kFour), {.top_k = 2, .top_p = 0.6}), (std::set<int32_t>{1, 3}));
 }
 
 TEST(Sampler, AllFiltersTogether) {
@@ -117,7 +125,8 @@ TEST(Sampler, AllFiltersTogether) {
 }
 
 TEST(Sampler, FilterThatDropsNothingChangesNoDraw) {
-  const auto logits = at::linspace(-2.0, 3.0, 40, at::kDouble).cos();
+  Logits logits;
+  for (int i = 0; i < 40; ++i) logits.push_back(std::cos(-2.0f + static_cast<float>(i) / 8.0f));
   for (int i = 0; i < 200; ++i) {
     const double uniform = uniform_draw(3, DrawUse::sampling, 0, static_cast<uint64_t>(i));
     const auto id = sample(logits, {}, uniform);
@@ -128,14 +137,14 @@ TEST(Sampler, FilterThatDropsNothingChangesNoDraw) {
 }
 
 TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
-  const double infinity = std::numeric_limits<double>::infinity();
-  const auto logits = at::tensor({-infinity, 0.0, -infinity, 0.0, -infinity}, at::kDouble);
-  EXPECT_EQ(kept(logits, {}), (std::set<int64_t>{1, 3}));
+  const float infinity = std::numeric_limits<float>::infinity();
+  const Logits logits{-infinity, 0.0f, -infinity, 0.0f, -infinity};
+  EXPECT_EQ(kept(logits, {}), (std::set<int32_t>{1, 3}));
   EXPECT_EQ(sample(logits, {}, 0.0), 1);
   EXPECT_EQ(sample(logits, {}, std::nextafter(1.0, 0.0)), 3);
 }
 
-TEST(Sampler, FloatLogitsOfOneToken) { EXPECT_EQ(sample(at::full({1}, -3.0f), {.top_k = 5, .top_p = 0.1}, 0.7), 0); }
+TEST(Sampler, LogitsOfOneToken) { EXPECT_EQ(sample(Logits{-3.0f}, {.top_k = 5, .top_p = 0.1}, 0.7), 0); }
 
 TEST(Sampler, ManyDrawsFollowTheDistribution) {
   constexpr int kDraws = 20000;
@@ -154,11 +163,11 @@ TEST(Sampler, ManyDrawsFollowTheDistribution) {
 }
 
 TEST(Sampler, LogitsThatAreNoNumbersAreRefused) {
-  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
-  EXPECT_THROW(sample(at::tensor({0.0, nan}, at::kDouble), {}, 0.5), RuntimeFailure);
-  EXPECT_THROW(sample(at::tensor({nan, 0.0}, at::kDouble), {.temperature = 0.0}, 0.5), RuntimeFailure);
-  EXPECT_THROW(sample(at::tensor({0.0, infinity}, at::kDouble), {}, 0.5), RuntimeFailure);
-  EXPECT_THROW(sample(at::tensor({-infinity, -infinity}, at::kDouble), {}, 0.5), RuntimeFailure);
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  EXPECT_THROW(sample(Logits{0.0f, nan}, {}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(Logits{nan, 0.0f}, {.temperature = 0.0}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(Logits{0.0f, infinity}, {}, 0.5), RuntimeFailure);
+  EXPECT_THROW(sample(Logits{-infinity, -infinity}, {}, 0.5), RuntimeFailure);
 }
 
 TEST(Sampler, SettingsOutOfRangeAreRefused) {

@@ -1,11 +1,13 @@
-// What the tests of inference share: models of a few thousand random weights that cut text into concepts.
+// What the tests of inference share: models of a few thousand random weights that cut text into concepts, as LibTorch
+// computes with them and packed for the engine.
 #pragma once
 
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine.h"
 #include "dlcm/infer/parameters_io.h"
 #include "dlcm/io/checkpoint_store.h"
 #include "tests/support/models.h"
 
+#include <memory>
 #include <vector>
 
 namespace dlcm::test {
@@ -22,24 +24,50 @@ inline Config tiny_config(ModelKind kind, int64_t vocabulary = 258) {
   return config;
 }
 
-// Of the byte tokenizer, without a checkpoint.
-inline LoadedModel tiny_model(const Config& config) {
-  LoadedModel loaded;
-  loaded.path = "memory";
-  loaded.config = config;
-  loaded.model = make_model(config);
-  loaded.tokenizer = load_tokenizer("bytes");
-  for (int percent = 0; percent <= 100; ++percent) loaded.boundary_quantiles.push_back(percent / 100.0);
-  fill_buffers(*loaded.model);
-  for (auto& buffer : loaded.model->named_buffers()) {
-    if (!buffer.key().ends_with("opens_word")) continue;
-    const auto table = loaded.tokenizer->opens_word();
-    buffer.value().copy_(at::tensor(std::vector<int64_t>(table.begin(), table.end()), at::kLong));
+// Stands for its engine wherever one is asked for. The weights are packed when they are first needed: change them, the
+// tokenizer or the quantiles before.
+struct TinyModel {
+  Config config;
+  std::shared_ptr<LanguageModel> model;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::vector<double> boundary_quantiles;
+
+  std::shared_ptr<const EngineModel> packed(WeightFormat format = WeightFormat::float32) const {
+    auto result =
+        std::make_shared<EngineModel>(pack_model(config, tokenizer, save_parameters(*model), format, "memory"));
+    result->boundary_quantiles = boundary_quantiles;
+    return result;
   }
-  return loaded;
+  Engine& engine() const {
+    if (!engine_) engine_ = std::make_shared<Engine>(packed(), EngineSettings{.threads = 2});
+    return *engine_;
+  }
+  operator Engine&() const { return engine(); }
+  operator const EngineModel&() const { return engine().model(); }
+
+ private:
+  mutable std::shared_ptr<Engine> engine_;
+};
+
+// Of the byte tokenizer.
+inline TinyModel tiny_model(const Config& config) {
+  TinyModel tiny;
+  tiny.config = config;
+  tiny.model = make_model(config);
+  tiny.tokenizer = load_tokenizer("bytes");
+  for (int percent = 0; percent <= 100; ++percent) tiny.boundary_quantiles.push_back(percent / 100.0);
+  fill_buffers(*tiny.model);
+  for (auto& buffer : tiny.model->named_buffers()) {
+    if (!buffer.key().ends_with("opens_word")) continue;
+    const auto table = tiny.tokenizer->opens_word();
+    buffer.value()
+        .narrow(0, 0, static_cast<int64_t>(table.size()))
+        .copy_(at::tensor(std::vector<int64_t>(table.begin(), table.end()), at::kLong));
+  }
+  return tiny;
 }
 
-inline Checkpoint checkpoint_of(const LoadedModel& model) {
+inline Checkpoint checkpoint_of(const TinyModel& model) {
   return {.step = 7,
           .model = save_parameters(*model.model),
           .optimizer = {},

@@ -132,41 +132,6 @@ TEST(CrossAttention, TokenNeverSeesItsUnfinishedConcept) {
   }
 }
 
-TEST(CrossAttention, StepsEqualForward) {
-  const at::NoGradGuard no_gradient;
-  for (const auto reading :
-       {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
-    CrossProblem problem(reading);
-    const auto expected = problem.forward()({problem.h_TD, problem.z_SW});
-    std::vector<CrossAttentionState> states(3);
-    std::vector<int64_t> read(3, 0), read_places(3, 0);
-    const auto& offsets = problem.documents.offsets;
-    const auto& place_offsets = problem.segmentation.places.offsets;
-    std::mt19937_64 random(10);
-    for (int64_t left = 40; left > 0;) {
-      std::vector<int64_t> rows, places, step_offsets{0};
-      std::vector<CrossAttentionState*> pointers;
-      for (int64_t i = 0; i < 3; ++i) {
-        const int64_t length = offsets[i + 1] - offsets[i];
-        const int64_t count = std::min<int64_t>(length - read[i], static_cast<int64_t>(random() % 4));
-        for (int64_t row = 0; row < count; ++row) {
-          rows.push_back(offsets[i] + read[i]++);
-          if (problem.boundary_T[rows.back()].item<bool>()) places.push_back(place_offsets[i] + read_places[i]++);
-        }
-        step_offsets.push_back(step_offsets.back() + count);
-        pointers.push_back(&states[i]);
-        left -= count;
-      }
-      const auto row_T = tensor_of(rows);
-      const auto actual =
-          problem.module->step(problem.h_TD.index_select(0, row_T), problem.z_SW.index_select(0, tensor_of(places)),
-                               {problem.p_T.index_select(0, row_T), problem.boundary_T.index_select(0, row_T)},
-                               Documents::from_offsets(step_offsets), pointers);
-      EXPECT_LE(distance(actual, expected.index_select(0, row_T)), 1e-12);
-    }
-  }
-}
-
 TEST(CrossAttention, StraightThroughChangesNoValueAndReachesTheScores) {
   CrossProblem problem(CrossAttentionReading::plain, ParserGradient::straight_through);
   CrossProblem decoupled(CrossAttentionReading::plain);

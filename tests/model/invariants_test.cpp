@@ -273,17 +273,6 @@ TEST(Dlcm, LogitsAreScaledByTheWidthMultiplier) {
   }
 }
 
-TEST(Dlcm, StateOfAnotherModelThrows) {
-  const at::NoGradGuard no_gradient;
-  const auto dlcm = make_model(test::random_model_config(ModelKind::dlcm));
-  const auto llama = make_model(test::random_model_config(ModelKind::llama));
-  std::mt19937_64 random(14);
-  const auto batch = test::random_batch({3}, 64, random);
-  const auto dlcm_state = dlcm->new_state(), llama_state = llama->new_state();
-  EXPECT_THROW(dlcm->step(batch, Decision::evaluation(0.5), {llama_state.get()}), c10::Error);
-  EXPECT_THROW(llama->step(batch, Decision::evaluation(0.5), {dlcm_state.get()}), c10::Error);
-}
-
 TEST(Dlcm, TokensOutsideTheVocabularyThrow) {
   const auto model = make_model(test::random_model_config(ModelKind::dlcm));
   std::mt19937_64 random(15);

@@ -220,29 +220,5 @@ TEST(Parser, CosineRuleComparesNeighboursWithItsOwnThreshold) {
   EXPECT_TRUE(parser->parameters().empty());
 }
 
-TEST(Parser, StatesContinueEveryRule) {
-  const at::NoGradGuard no_gradient;
-  for (const auto rule : test::kBoundaryRules) {
-    const ParserProblem problem(rule, {37});
-    auto parser = random_parser(problem.config);
-    const auto whole = parser->forward(problem.h_TD, problem.batch, Decision::evaluation(0.5));
-    ParserState state;
-    std::vector<at::Tensor> boundaries, scores;
-    std::mt19937_64 random(8);
-    for (int64_t first = 0; first < 37;) {
-      const int64_t count = std::min<int64_t>(37 - first, static_cast<int64_t>(random() % 5));
-      Batch part;
-      part.token_T = problem.batch.token_T.narrow(0, first, count);
-      part.documents = Documents::from_offsets({0, count});
-      const auto cut = parser->forward(problem.h_TD.narrow(0, first, count), part, Decision::evaluation(0.5), {&state});
-      boundaries.push_back(cut.boundary_T);
-      scores.push_back(cut.p_T);
-      first += count;
-    }
-    EXPECT_TRUE(at::equal(at::cat(boundaries), whole.boundary_T)) << name_of(rule);
-    EXPECT_LE(distance(at::cat(scores), whole.p_T), 1e-12) << name_of(rule);
-  }
-}
-
 }  // namespace
 }  // namespace dlcm

@@ -43,24 +43,5 @@ TEST(Pooling, PlaceHoldsTheConceptBeforeIt) {
                                   {at::randn({30, 16}, at::kDouble)});
 }
 
-TEST(Pooling, StepsEqualForward) {
-  const at::NoGradGuard no_gradient;
-  std::mt19937_64 random(3);
-  Pooling pooling(test::random_model_config(ModelKind::dlcm));
-  randomise(pooling);
-  const auto documents = Documents::from_offsets({0, 40});
-  const auto boundary_T = test::random_boundaries(documents, random);
-  const auto h = at::randn({40, 16}, at::kDouble);
-  PoolingState state;
-  std::vector<at::Tensor> places;
-  for (int64_t first = 0; first < 40;) {
-    const int64_t count = std::min<int64_t>(40 - first, 1 + static_cast<int64_t>(random() % 5));
-    places.push_back(pooling->step(h.narrow(0, first, count), boundary_T.narrow(0, first, count),
-                                   Documents::from_offsets({0, count}), {&state}));
-    first += count;
-  }
-  EXPECT_LE(distance(at::cat(places), pooling->forward(h, Segmentation::from(boundary_T, documents))), 1e-12);
-}
-
 }  // namespace
 }  // namespace dlcm

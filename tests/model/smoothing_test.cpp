@@ -10,7 +10,6 @@ namespace dlcm {
 namespace {
 
 using test::distance;
-using test::tensor_of;
 using test::Tensors;
 
 TEST(Smoothing, IdentityGivesBackThePlaces) {
@@ -30,24 +29,6 @@ TEST(Smoothing, MovingAverageIsGatedByTheScores) {
   EXPECT_LE(distance(smooth(SmoothingKind::moving_average, z, p), literal({z, p})), 1e-14);
   p[5] = 1.0;  // a second document
   EXPECT_TRUE(at::equal(smooth(SmoothingKind::moving_average, z, p)[5], z[5]));
-}
-
-TEST(Smoothing, StepsEqualTheWhole) {
-  for (const auto kind : {SmoothingKind::identity, SmoothingKind::moving_average}) {
-    auto p = at::rand({12}, at::kDouble);
-    p[0] = p[5] = 1.0;
-    const auto z = at::randn({12, 4}, at::kDouble);
-    const auto whole = smooth(kind, z, p);
-    SmoothingState first, second;
-    const auto take = [&](const std::vector<int64_t>& rows, const std::vector<int64_t>& offsets) {
-      const auto row = tensor_of(rows);
-      const auto actual = smooth_step(kind, z.index_select(0, row), p.index_select(0, row), offsets, {&first, &second});
-      EXPECT_LE(distance(actual, whole.index_select(0, row)), 1e-14);
-    };
-    take({0, 1, 5}, {0, 2, 3});
-    take({6, 7, 8}, {0, 0, 3});
-    take({2, 3, 4, 9, 10, 11}, {0, 3, 6});
-  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The transformer stack: packed documents, cached steps, and its parts.
+// The transformer stack: packed documents, and its parts.
 #include "dlcm/nn/transformer.h"
 
 #include "dlcm/nn/precision.h"
@@ -6,8 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
-#include <random>
 #include <thread>
 
 namespace dlcm {
@@ -111,84 +109,6 @@ TEST(Transformer, NoLayersIsTheIdentity) {
   auto stack = random_stack(0);
   const auto x = at::randn({4, kWidth}, at::kDouble);
   EXPECT_TRUE(at::equal(stack->forward(x, Documents::from_offsets({0, 4})), x));
-  StackState state;
-  EXPECT_TRUE(at::equal(stack->step(x, Documents::from_offsets({0, 4}), {&state}), x));
-  EXPECT_EQ(state.position, 4);
-}
-
-// Reads sequences of these lengths by random splits, some of them sitting a round out with no rows.
-void expect_steps_equal_forward(const std::vector<int64_t>& lengths, uint64_t seed) {
-  const at::NoGradGuard no_gradient;
-  std::mt19937_64 random(seed);
-  auto stack = random_stack(2);
-  std::vector<int64_t> offsets{0};
-  for (const int64_t length : lengths) offsets.push_back(offsets.back() + length);
-  const auto documents = Documents::from_offsets(offsets);
-  const auto x = at::randn({documents.rows(), kWidth}, at::kDouble);
-  const auto expected = stack->forward(x, documents);
-
-  std::vector<StackState> states(lengths.size());
-  std::vector<StackState*> pointers;
-  for (auto& state : states) pointers.push_back(&state);
-  std::vector<int64_t> read(lengths.size(), 0);
-  while (read != lengths) {
-    std::vector<int64_t> rows, step_offsets{0};
-    for (size_t i = 0; i < lengths.size(); ++i) {
-      const int64_t left = lengths[i] - read[i];
-      const int64_t most = std::array{int64_t{0}, int64_t{1}, left}[random() % 3];
-      const auto count = std::min<int64_t>(left, static_cast<int64_t>(random() % (most + 1)));
-      for (int64_t row = 0; row < count; ++row) rows.push_back(offsets[i] + read[i] + row);
-      read[i] += count;
-      step_offsets.push_back(step_offsets.back() + count);
-    }
-    const auto row_T = at::tensor(rows, at::kLong);
-    const auto actual = stack->step(x.index_select(0, row_T), Documents::from_offsets(step_offsets), pointers);
-    EXPECT_LE(test::distance(actual, expected.index_select(0, row_T)), 1e-10) << row_T;
-  }
-}
-
-TEST(Transformer, StepsEqualForwardForOneSequence) {
-  for (uint64_t seed = 0; seed < 4; ++seed) expect_steps_equal_forward({83}, seed);
-}
-
-TEST(Transformer, StepsEqualForwardForARaggedBatch) {
-  for (uint64_t seed = 0; seed < 4; ++seed) expect_steps_equal_forward({40, 1, 75}, seed);
-}
-
-TEST(Transformer, StepWantsOneStatePerSequence) {
-  auto stack = random_stack(1);
-  StackState state;
-  EXPECT_THROW(stack->step(at::zeros({2, kWidth}, at::kDouble), Documents::from_offsets({0, 1, 2}), {&state}),
-               c10::Error);
-}
-
-// ---- Keys and values
-
-TEST(KeyValueCache, HoldsWhatWasAppended) {
-  KeyValueCache cache;
-  std::vector<at::Tensor> keys, values;
-  int64_t total = 0;
-  for (const int64_t count : {0, 1, 0, 62, 1, 1, 200, 5, 1}) {
-    keys.push_back(at::randn({count, 2, 3}));
-    values.push_back(at::randn({count, 2, 3}));
-    cache.append(keys.back(), values.back());
-    total += count;
-    ASSERT_EQ(cache.size(), total);
-    EXPECT_TRUE(at::equal(cache.keys(), at::cat(keys)));
-    EXPECT_TRUE(at::equal(cache.values(), at::cat(values)));
-  }
-}
-
-TEST(KeyValueCache, StorageGrowsSeldom) {
-  KeyValueCache cache;
-  int moves = 0;
-  const void* storage = nullptr;
-  for (int i = 0; i < 1000; ++i) {
-    cache.append(at::zeros({1, 1, 2}), at::zeros({1, 1, 2}));
-    moves += cache.keys().const_data_ptr() != storage;
-    storage = cache.keys().const_data_ptr();
-  }
-  EXPECT_LE(moves, 5);  // 64, 128, 256, 512, 1024
 }
 
 // ---- Linear layers

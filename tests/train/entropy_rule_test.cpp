@@ -49,7 +49,7 @@ class EntropyRule : public testing::Test {
 
   test::TemporaryDirectory directory_;
   std::optional<Mixture> data_;
-  LoadedModel llama_;
+  test::TinyModel llama_;
   Config config_;
 };
 

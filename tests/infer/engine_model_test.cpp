@@ -1,4 +1,4 @@
-#include "dlcm/infer/loaded_model.h"
+#include "dlcm/infer/engine_model.h"
 
 #include "dlcm/util/error.h"
 #include "tests/infer/tiny_model.h"
@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 namespace dlcm {
@@ -20,18 +21,18 @@ TEST(LoadModel, RunDirectoryAndCheckpointGiveTheSavedModel) {
   const auto saved = test::tiny_model(config);
   const test::TemporaryDirectory run;
   const auto checkpoint = save_checkpoint(run.path(), test::checkpoint_of(saved), 1);
+  const auto packed = saved.packed();
   for (const auto& path : {run.path(), checkpoint}) {
-    const auto loaded = load_model(path);
-    EXPECT_TRUE(std::filesystem::equivalent(loaded.path, checkpoint));
-    EXPECT_EQ(loaded.step, 7);
-    EXPECT_EQ(loaded.tokens_seen, 1234);
-    EXPECT_EQ(loaded.threshold(), 0.4375);
-    EXPECT_EQ(loaded.boundary_quantiles, saved.boundary_quantiles);
-    EXPECT_EQ(loaded.tokenizer->vocabulary(), 258);
-    EXPECT_EQ(to_toml(loaded.config), to_toml(saved.config));
-    for (const auto& entry : saved.model->named_parameters()) {
-      EXPECT_TRUE(at::equal(entry.value(), loaded.model->named_parameters()[entry.key()])) << entry.key();
-    }
+    const auto loaded = load_engine_model(path);
+    EXPECT_TRUE(std::filesystem::equivalent(loaded->path, checkpoint));
+    EXPECT_EQ(loaded->step, 7);
+    EXPECT_EQ(loaded->tokens_seen, 1234);
+    EXPECT_EQ(loaded->threshold(), 0.4375);
+    EXPECT_EQ(loaded->boundary_quantiles, saved.boundary_quantiles);
+    EXPECT_EQ(loaded->tokenizer->vocabulary(), 258);
+    EXPECT_EQ(to_toml(loaded->config), to_toml(saved.config));
+    ASSERT_EQ(loaded->weight_bytes, packed->weight_bytes);
+    EXPECT_EQ(std::memcmp(loaded->storage.get(), packed->storage.get(), static_cast<size_t>(packed->weight_bytes)), 0);
   }
 }
 
@@ -41,14 +42,14 @@ TEST(LoadModel, NewestCheckpointOfARunIsTaken) {
   save_checkpoint(run.path(), checkpoint, 2);
   checkpoint.step = 9;
   save_checkpoint(run.path(), checkpoint, 2);
-  EXPECT_EQ(load_model(run.path()).step, 9);
+  EXPECT_EQ(load_engine_model(run.path())->step, 9);
 }
 
 TEST(LoadModel, PathsWithoutACheckpointAreErrors) {
   const test::TemporaryDirectory directory;
   test::overwrite(directory / "file", "text");
   for (const auto& path : {directory.path(), directory / "missing", directory / "file"}) {
-    EXPECT_THROW(load_model(path), Error) << path;
+    EXPECT_THROW(load_engine_model(path), Error) << path;
   }
 }
 
@@ -57,7 +58,7 @@ TEST(LoadModel, WeightsOfAnotherConfigurationAreRefused) {
   auto checkpoint = test::checkpoint_of(test::tiny_model(test::tiny_config(ModelKind::dlcm)));
   checkpoint.config_toml = to_toml(test::tiny_config(ModelKind::llama));
   save_checkpoint(run.path(), checkpoint, 1);
-  const auto message = message_of<Error>([&] { load_model(run.path()); });
+  const auto message = message_of<Error>([&] { load_engine_model(run.path()); });
   EXPECT_NE(message.find("model.safetensors"), std::string::npos) << message;
 }
 
@@ -68,7 +69,7 @@ TEST(LoadModel, TokenizerWithMoreIdsThanTheModelIsRefused) {
   checkpoint.config_toml = to_toml(model->config());
   checkpoint.model = save_parameters(*model);
   save_checkpoint(run.path(), checkpoint, 1);
-  const auto message = message_of<Error>([&] { load_model(run.path()); });
+  const auto message = message_of<Error>([&] { load_engine_model(run.path()); });
   EXPECT_NE(message.find("at most 200 ids"), std::string::npos) << message;
 }
 
@@ -78,7 +79,7 @@ TEST(LoadModel, QuantilesThatAreNoneAreRefused) {
     auto checkpoint = test::checkpoint_of(test::tiny_model(test::tiny_config(ModelKind::dlcm)));
     checkpoint.trainer["boundary_quantiles"] = quantiles;
     save_checkpoint(run.path(), checkpoint, 1);
-    const auto message = message_of<Error>([&] { load_model(run.path()); });
+    const auto message = message_of<Error>([&] { load_engine_model(run.path()); });
     EXPECT_NE(message.find("boundary_quantiles"), std::string::npos) << message;
   }
 }
@@ -88,7 +89,7 @@ TEST(LoadModel, QuantilesMayBeAbsent) {
   auto checkpoint = test::checkpoint_of(test::tiny_model(test::tiny_config(ModelKind::dlcm)));
   checkpoint.trainer.erase("boundary_quantiles");
   save_checkpoint(run.path(), checkpoint, 1);
-  EXPECT_TRUE(load_model(run.path()).boundary_quantiles.empty());
+  EXPECT_TRUE(load_engine_model(run.path())->boundary_quantiles.empty());
 }
 
 TEST(Threshold, StoredOneIsTheDefault) {

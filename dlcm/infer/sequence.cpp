@@ -1,0 +1,36 @@
+#include "dlcm/infer/sequence.h"
+
+namespace dlcm {
+namespace {
+
+std::vector<KeyValueCache> caches_of(const StackConfig& stack, CacheFormat format) {
+  return std::vector<KeyValueCache>(static_cast<size_t>(stack.layers),
+                                    KeyValueCache({format, stack.kv_heads, stack.head_size()}));
+}
+
+int64_t bytes_of(const std::vector<KeyValueCache>& caches) {
+  int64_t bytes = 0;
+  for (const auto& cache : caches) bytes += cache.bytes();
+  return bytes;
+}
+
+}  // namespace
+
+Sequence::Sequence(const Config& config, CacheFormat format)
+    : places_({format, config.model.token.kv_heads, config.model.token.stack(1).head_size()}) {
+  const auto& token = config.model.token;
+  if (config.model.kind == ModelKind::llama) {
+    decoder_ = caches_of(token.stack(token.layers), format);
+    return;
+  }
+  encoder_ = caches_of(token.stack(token.encoder_layers), format);
+  concept_stack_ = caches_of(config.model.concepts.stack(), format);
+  decoder_ = caches_of(token.stack(token.decoder_layers), format);
+  if (config.parser.rule == BoundaryRule::entropy) entropy_ = caches_of(config.parser.entropy.stack(), format);
+}
+
+int64_t Sequence::cache_bytes() const {
+  return bytes_of(encoder_) + bytes_of(concept_stack_) + bytes_of(decoder_) + bytes_of(entropy_) + places_.bytes();
+}
+
+}  // namespace dlcm
