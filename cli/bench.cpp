@@ -1,5 +1,6 @@
 // `dlcm bench`: what this machine does with the parts of a model, beside its limits and the usual ways.
 #include "bench/attention.h"
+#include "bench/decoding.h"
 #include "bench/evaluation.h"
 #include "bench/tokenization.h"
 #include "bench/training.h"
@@ -14,6 +15,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -145,9 +147,47 @@ void add_evaluation(CLI::App& bench) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   subject->callback([common, arguments] {
-    if (common->threads > 0) at::set_num_threads(common->threads);
+    arguments->threads = common->threads;
     const auto lines = bench_evaluation(*arguments);
     print(*common, lines, evaluation_bench_table(lines));
+  });
+}
+
+void add_decoding(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("decode", "Tokens a second of exported models, with caches filled to a context");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<DecodingBench>();
+  add_common(*subject, common);
+  subject->add_option("--model", arguments->models, "exported files; they take turns")->required();
+  subject->add_option("--context", arguments->contexts, "N,...: ids before the measured ones")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--streams", arguments->streams, "N,...: sequences side by side")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--segment", arguments->segment, "tokens of each concept, forced")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--tokens", arguments->tokens, "decoded in each stream and round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--prompt", arguments->prompt, "ids of the prompt whose reading is measured")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  const std::map<std::string, CacheFormat> formats{{"float32", CacheFormat::float32},
+                                                   {"bfloat16", CacheFormat::bfloat16}};
+  subject->add_option("--cache", arguments->cache, "keys and values")
+      ->transform(CLI::CheckedTransformer(formats).description("{float32,bfloat16}"));
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    arguments->threads = common->threads;
+    if (common->threads > 0) at::set_num_threads(common->threads);
+    const auto lines = bench_decoding(*arguments);
+    print(*common, lines, decoding_table(lines));
   });
 }
 
@@ -160,6 +200,7 @@ void add_bench(CLI::App& app, int& /*status*/) {
   add_training(*verb);
   add_tokenization(*verb);
   add_evaluation(*verb);
+  add_decoding(*verb);
 }
 
 }  // namespace dlcm::cli
