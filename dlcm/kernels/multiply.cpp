@@ -25,7 +25,7 @@ int64_t stretch_inputs(WeightFormat format) {
 constexpr int64_t kPanelsOfTask = 8;     // whose stretches stay in the second cache together
 constexpr int64_t kTasksOfThread = 16;   // where rows are few
 constexpr int64_t kLeastWork = 1 << 15;  // products below which waking the threads costs more than it gains
-constexpr int64_t kTilesThatWiden = 3;   // bfloat16 is widened once for so many tiles of rows
+constexpr int64_t kTilesThatWiden = 6;   // bfloat16 is widened once for so many tiles of rows
 
 bool is_quantised(WeightFormat format) { return format == WeightFormat::int8 || format == WeightFormat::int4; }
 
