@@ -1,9 +1,9 @@
 #include "bench/decoding.h"
 
-#include "bench/read_bandwidth.h"
 #include "bench/timing.h"
 #include "dlcm/infer/engine.h"
 #include "dlcm/infer/exported_model.h"
+#include "dlcm/kernels/read_speed.h"
 #include "dlcm/model/flops.h"
 #include "dlcm/train/machine_peak.h"
 
@@ -161,7 +161,7 @@ std::vector<nlohmann::json> bench_decoding(const DecodingBench& bench) {
   double bandwidth = 0.0;
   {
     ThreadPool pool(threads);
-    bandwidth = read_bandwidth(pool);
+    bandwidth = read_speed(pool);
   }
   lines.push_back(
       {{"line", "machine"}, {"threads", threads}, {"read_bytes_per_second", bandwidth}, {"flops_per_second", peak}});
