@@ -2,9 +2,11 @@
 #pragma once
 
 #include "dlcm/infer/engine_model.h"
+#include "dlcm/kernels/key_value_cache.h"
 
 #include <CLI/CLI.hpp>
 
+#include <map>
 #include <string>
 
 namespace dlcm::cli {
@@ -24,6 +26,14 @@ inline void add_model_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("--ratio", options.request.ratio,
                   "tokens per concept to aim at: the threshold follows from the scores of the last validation")
       ->excludes(threshold);
+}
+
+// Adds --cache: the numbers of keys and values.
+inline void add_cache_option(CLI::App& verb, CacheFormat& cache) {
+  const std::map<std::string, CacheFormat> formats{{"float32", CacheFormat::float32},
+                                                   {"bfloat16", CacheFormat::bfloat16}};
+  verb.add_option("--cache", cache, "keys and values: float32, or bfloat16, which is half as large")
+      ->transform(CLI::CheckedTransformer(formats).description("{float32,bfloat16}"));
 }
 
 }  // namespace dlcm::cli

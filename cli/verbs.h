@@ -19,6 +19,7 @@ void add_score(CLI::App& app, int& status);
 void add_generate(CLI::App& app, int& status);
 void add_segment(CLI::App& app, int& status);
 void add_export(CLI::App& app, int& status);
+void add_serve(CLI::App& app, int& status);
 void add_report(CLI::App& app, int& status);
 void add_analyze(CLI::App& app, int& status);
 void add_sweep(CLI::App& app, int& status);
@@ -27,8 +28,9 @@ void add_fit(CLI::App& app, int& status);
 void add_plan(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 
-inline constexpr std::array kVerbs{add_tokenizer,        add_data,    add_info,   add_train,  add_eval,    add_score,
-                                   add_generate,         add_segment, add_export, add_report, add_analyze, add_sweep,
-                                   add_coordinate_check, add_fit,     add_plan,   add_bench};
+inline constexpr std::array kVerbs{
+    add_tokenizer, add_data,  add_info,   add_train,  add_eval,    add_score, add_generate,
+    add_segment,   add_serve, add_export, add_report, add_analyze, add_sweep, add_coordinate_check,
+    add_fit,       add_plan,  add_bench};
 
 }  // namespace dlcm::cli

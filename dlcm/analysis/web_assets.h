@@ -10,6 +10,9 @@ std::string_view report_style();   // web/report.css
 std::string_view report_script();  // web/report.js
 std::string_view charts_page();    // web/charts.html, with {{places}} to fill
 std::string_view charts_script();  // web/charts.js
+std::string_view serve_page();     // web/serve.html, with {{places}} to fill
+std::string_view serve_style();    // web/serve.css
+std::string_view serve_script();   // web/serve.js
 std::string_view chart_script();   // Chart.js, minified
 std::string_view chart_licence();  // web/chart-licence.txt
 

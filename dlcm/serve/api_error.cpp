@@ -40,6 +40,14 @@ std::string ApiError::json() const {
   return nlohmann::ordered_json{{"error", std::move(error)}}.dump();
 }
 
+ApiError as_api_error(const std::exception& error) {
+  if (const auto* known = dynamic_cast<const ApiError*>(&error)) return *known;
+  if (dynamic_cast<const RuntimeFailure*>(&error) == nullptr && dynamic_cast<const Error*>(&error) != nullptr) {
+    return {400, error.what()};
+  }
+  return {500, fmt::format("the server failed: {}", error.what())};
+}
+
 HttpReply ApiError::reply() const {
   HttpReply reply{.status = status_, .body = json()};
   if (status_ == 503) reply.fields.emplace_back("Retry-After", "1");

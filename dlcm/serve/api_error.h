@@ -4,6 +4,7 @@
 #include "dlcm/serve/http_message.h"
 #include "dlcm/util/error.h"
 
+#include <exception>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,10 @@ class ApiError : public Error {
   int status_;
   std::string param_, code_;
 };
+
+// What an error that was not thrown for a client means to one: what the libraries below refuse is the client's doing
+// (400), the rest is the server's (500).
+ApiError as_api_error(const std::exception& error);
 
 // 400, the most frequent one.
 template <typename... Arguments>

@@ -7,7 +7,10 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <exception>
 #include <thread>
 
 namespace dlcm {
@@ -70,6 +73,18 @@ struct HttpServer::State {
     });
   }
 
+  // What throws in a connection (no memory is left) costs that connection, not the server.
+  void run() {
+    for (;;) {
+      try {
+        shared->io.run();
+        return;
+      } catch (const std::exception& error) {
+        fmt::print(stderr, "a connection failed: {}\n", error.what());
+      }
+    }
+  }
+
   void stop() {
     stopping = true;
     boost::system::error_code ignored;
@@ -91,7 +106,7 @@ struct HttpServer::State {
 HttpServer::HttpServer(const std::string& host, uint16_t port, const HttpLimits& limits, HttpHandler& handler)
     : state_(std::make_unique<State>(host, port, limits, handler)) {
   asio::post(state_->shared->io, [this] { state_->accept(); });
-  state_->thread = std::thread([this] { state_->shared->io.run(); });
+  state_->thread = std::thread([this] { state_->run(); });
 }
 
 HttpServer::~HttpServer() {
