@@ -2,8 +2,10 @@
 #include "bench/attention.h"
 #include "bench/decoding.h"
 #include "bench/evaluation.h"
+#include "bench/serving.h"
 #include "bench/tokenization.h"
 #include "bench/training.h"
+#include "cli/model_options.h"
 #include "cli/verbs.h"
 #include "dlcm/data/mixture.h"
 #include "dlcm/nn/precision.h"
@@ -176,10 +178,7 @@ void add_decoding(CLI::App& bench) {
   subject->add_option("--prompt", arguments->prompt, "ids of the prompt whose reading is measured")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  const std::map<std::string, CacheFormat> formats{{"float32", CacheFormat::float32},
-                                                   {"bfloat16", CacheFormat::bfloat16}};
-  subject->add_option("--cache", arguments->cache, "keys and values")
-      ->transform(CLI::CheckedTransformer(formats).description("{float32,bfloat16}"));
+  add_cache_option(*subject, arguments->cache);
   subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
@@ -188,6 +187,33 @@ void add_decoding(CLI::App& bench) {
     if (common->threads > 0) at::set_num_threads(common->threads);
     const auto lines = bench_decoding(*arguments);
     print(*common, lines, decoding_table(lines));
+  });
+}
+
+void add_serving(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("serve", "Completions streamed to clients by a server in this process");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<ServingBench>();
+  add_common(*subject, common);
+  subject->add_option("--model", arguments->models, "run directories, checkpoints or exported files")->required();
+  subject->add_option("--streams", arguments->streams, "N,...: clients at a time")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--prompt", arguments->prompt, "ids of each prompt")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->add_option("--tokens", arguments->tokens, "that each client is sent")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  add_cache_option(*subject, arguments->cache);
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    arguments->threads = common->threads;
+    const auto lines = bench_serving(*arguments);
+    print(*common, lines, serving_table(lines));
   });
 }
 
@@ -201,6 +227,7 @@ void add_bench(CLI::App& app, int& /*status*/) {
   add_tokenization(*verb);
   add_evaluation(*verb);
   add_decoding(*verb);
+  add_serving(*verb);
 }
 
 }  // namespace dlcm::cli
