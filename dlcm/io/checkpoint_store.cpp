@@ -220,9 +220,9 @@ void remove_leftovers(const std::string& run) {
   }
 }
 
+// All but the optimiser's, which is there.
 void write_files(const std::string& directory, const Checkpoint& checkpoint) {
   save_safetensors(join(directory, kModel), checkpoint.model);
-  save_safetensors(join(directory, kOptimizer), checkpoint.optimizer);
   write_file_synced(join(directory, kConfig), checkpoint.config_toml);
   write_file_synced(join(directory, kTokenizer), checkpoint.tokenizer);
   json content = checkpoint.trainer;
@@ -315,28 +315,44 @@ Checkpoint load_facts(const std::string& directory, const Inspection& inspection
 
 }  // namespace
 
-std::string save_checkpoint(const std::string& run, const Checkpoint& checkpoint, int64_t keep) {
-  TORCH_CHECK(keep >= 1 && checkpoint.step >= 0 && checkpoint.trainer.is_object(), "save_checkpoint: keep ", keep,
-              ", step ", checkpoint.step, ", trainer ", checkpoint.trainer.type_name());
-  const std::string target = join(run, step_name(checkpoint.step));
-  const std::string saving = join(run, std::string(kSavingPrefix) + step_name(checkpoint.step));
+CheckpointSave::CheckpointSave(std::string run, int64_t step)
+    : run_(std::move(run)),
+      saving_(join(run_, std::string(kSavingPrefix) + step_name(step))),
+      target_(join(run_, step_name(step))) {
   try {
-    fs::create_directories(run);
-    remove_leftovers(run);
-    fs::create_directory(saving);
-    write_files(saving, checkpoint);
-    publish(run, saving, target);
+    fs::create_directories(run_);
+    remove_leftovers(run_);
+    fs::create_directory(saving_);
   } catch (const fs::filesystem_error& failure) {
-    std::error_code ignored;
-    fs::remove_all(saving, ignored);
-    throw RuntimeFailure("cannot save a checkpoint in {}: {}", run, failure.code().message());
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(saving, ignored);
-    throw;
+    throw RuntimeFailure("cannot save a checkpoint in {}: {}", run_, failure.code().message());
   }
-  prune(run, target, keep);
-  return target;
+}
+
+CheckpointSave::~CheckpointSave() {
+  std::error_code ignored;
+  if (!finished_) fs::remove_all(saving_, ignored);
+}
+
+std::string CheckpointSave::optimizer_path() const { return join(saving_, kOptimizer); }
+
+std::string CheckpointSave::finish(const Checkpoint& checkpoint, int64_t keep) {
+  TORCH_CHECK(keep >= 1 && target_ == join(run_, step_name(checkpoint.step)) && checkpoint.trainer.is_object(),
+              "CheckpointSave: keep ", keep, ", step ", checkpoint.step, ", trainer ", checkpoint.trainer.type_name());
+  try {
+    write_files(saving_, checkpoint);
+    publish(run_, saving_, target_);
+  } catch (const fs::filesystem_error& failure) {
+    throw RuntimeFailure("cannot save a checkpoint in {}: {}", run_, failure.code().message());
+  }
+  finished_ = true;
+  prune(run_, target_, keep);
+  return target_;
+}
+
+std::string save_checkpoint(const std::string& run, const Checkpoint& checkpoint, int64_t keep) {
+  CheckpointSave save(run, checkpoint.step);
+  save_safetensors(save.optimizer_path(), checkpoint.optimizer);
+  return save.finish(checkpoint, keep);
 }
 
 std::vector<std::string> complete_checkpoints(const std::string& run) {
@@ -400,6 +416,13 @@ Checkpoint load_checkpoint_facts(const std::string& path) {
   const auto inspection = inspect_complete(directory);
   verify_file(directory, kModel, inspection);
   return load_facts(directory, inspection);
+}
+
+std::string optimizer_file(const std::string& path, bool verify) {
+  const std::string directory = find_checkpoint(path);
+  const auto inspection = inspect_complete(directory);
+  if (verify) verify_file(directory, kOptimizer, inspection);
+  return join(directory, kOptimizer);
 }
 
 }  // namespace dlcm

@@ -32,6 +32,24 @@ struct Checkpoint {
 // it; then nothing of it remains and the older checkpoints are as they were.
 std::string save_checkpoint(const std::string& run, const Checkpoint& checkpoint, int64_t keep);
 
+// The same in three acts, where several processes have a part of the optimiser's state each: begin, make the synced
+// file optimizer_path(), finish. Without finish nothing of it remains.
+class CheckpointSave {
+ public:
+  CheckpointSave(std::string run, int64_t step);
+  ~CheckpointSave();
+  CheckpointSave(const CheckpointSave&) = delete;
+  CheckpointSave& operator=(const CheckpointSave&) = delete;
+
+  std::string optimizer_path() const;
+  // `checkpoint` is of this step; its optimizer is not looked at.
+  std::string finish(const Checkpoint& checkpoint, int64_t keep);
+
+ private:
+  std::string run_, saving_, target_;
+  bool finished_ = false;
+};
+
 // The path of `path` itself where it is a checkpoint, or of the newest complete one where it is a run directory.
 // Complete: trainer.json can be read, and every file it lists is there with its size. Throws Error where there is none,
 // saying what was found.
@@ -47,5 +65,9 @@ Checkpoint load_checkpoint(const std::string& path, bool with_optimizer);
 
 // The same without the tensors, which stay empty; the weights' file is verified all the same.
 Checkpoint load_checkpoint_facts(const std::string& path);
+
+// The file of the optimiser's state in the checkpoint at `path`, for who reads only parts of it. With `verify` its hash
+// is verified; throws as load_checkpoint does.
+std::string optimizer_file(const std::string& path, bool verify);
 
 }  // namespace dlcm

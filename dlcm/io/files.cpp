@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 namespace dlcm {
 namespace {
@@ -159,6 +160,48 @@ void OutputFile::close() {
   }
   ::close(descriptor_);
   descriptor_ = -1;
+}
+
+PlacedFile::PlacedFile(std::string path) : path_(std::move(path)) {
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) {
+    throw RuntimeFailure("cannot create {}: {}", path_, reason(errno));
+  }
+}
+
+PlacedFile::~PlacedFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void PlacedFile::write(int64_t offset, const void* buffer, int64_t length) {
+  const auto* source = static_cast<const char*>(buffer);
+  while (length > 0) {
+    const ssize_t count =
+        ::pwrite(descriptor_, source, static_cast<size_t>(std::min(length, kLargestTransfer)), offset);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      throw RuntimeFailure("cannot write {}: {}", path_, reason(errno));
+    }
+    source += count;
+    offset += count;
+    length -= count;
+  }
+}
+
+void PlacedFile::extend(int64_t bytes) {
+  if (::ftruncate(descriptor_, bytes) != 0) {
+    throw RuntimeFailure("cannot write {}: {}", path_, reason(errno));
+  }
+}
+
+void PlacedFile::close() {
+  if (::fsync(descriptor_) != 0 && errno != EINVAL) {
+    throw RuntimeFailure("cannot write {}: {}", path_, reason(errno));
+  }
+  const int error_number = ::close(std::exchange(descriptor_, -1)) == 0 ? 0 : errno;
+  if (error_number != 0) {
+    throw RuntimeFailure("cannot write {}: {}", path_, reason(error_number));
+  }
 }
 
 AppendFile::AppendFile(std::string path)

@@ -65,6 +65,25 @@ class OutputFile {
   int descriptor_ = -1;
 };
 
+// A file that is written at given offsets, by one process or by several at once, each at other places.
+class PlacedFile {
+ public:
+  // Creates the file where there is none. Throws RuntimeFailure where it cannot be opened.
+  explicit PlacedFile(std::string path);
+  ~PlacedFile();
+  PlacedFile(const PlacedFile&) = delete;
+  PlacedFile& operator=(const PlacedFile&) = delete;
+
+  // Each throws RuntimeFailure where the disk does not take it.
+  void write(int64_t offset, const void* buffer, int64_t length);
+  void extend(int64_t bytes);  // with zeros
+  void close();                // waits until all is on the disk
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
 // A file that only grows, one whole record at a time; each record is handed to the system at once, unsynced.
 class AppendFile {
  public:

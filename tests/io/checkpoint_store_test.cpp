@@ -269,5 +269,27 @@ TEST(CheckpointStore, FullDiskLeavesTheOlderCheckpointsAndNothingElse) {
   EXPECT_EQ(load_checkpoint(directory.path(), true).step, 10);
 }
 
+TEST(CheckpointStore, ASaveThatIsNotFinishedLeavesNothing) {
+  const TemporaryDirectory directory;
+  const std::string run = directory / "run";
+  save_checkpoint(run, sample(10), 2);
+  {
+    const CheckpointSave save(run, 20);
+    save_safetensors(save.optimizer_path(), sample(20).optimizer);
+  }
+  EXPECT_EQ(names_in(run), (Names{"step-00000010"}));
+  CheckpointSave save(run, 20);
+  save_safetensors(save.optimizer_path(), sample(20).optimizer);
+  const auto path = save.finish(sample(20), 2);
+  EXPECT_EQ(load_checkpoint(run, true).step, 20);
+  EXPECT_EQ(optimizer_file(run, /*verify=*/true), path + "/optimizer.safetensors");
+  auto damaged = read_file(path + "/optimizer.safetensors");
+  damaged.back() = static_cast<char>(damaged.back() + 1);
+  overwrite(path + "/optimizer.safetensors", damaged);
+  EXPECT_NE(message_of<Error>([&] { optimizer_file(path, true); }).find("optimizer.safetensors is damaged"),
+            std::string::npos);
+  EXPECT_EQ(optimizer_file(path, /*verify=*/false), path + "/optimizer.safetensors");
+}
+
 }  // namespace
 }  // namespace dlcm
