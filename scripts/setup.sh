@@ -7,8 +7,8 @@ readonly TORCH_VERSION=2.13.0
 readonly PYTHON=/usr/bin/python3
 readonly BUILD=build/release
 readonly BUILD_PACKAGES=(
-  ca-certificates ccache cmake g++ libboost-dev libceres-dev libcli11-dev libgtest-dev libgmock-dev libhwy-dev libicu-dev libjemalloc-dev libjs-chart.js libonig-dev libsentencepiece-dev libtomlplusplus-dev
-  libxxhash-dev mold ninja-build nlohmann-json3-dev pkg-config python3 python3-venv
+  ca-certificates ccache cmake g++ libboost-dev libceres-dev libcli11-dev libgtest-dev libgmock-dev libhwy-dev libicu-dev libjemalloc-dev libjs-chart.js libonig-dev libopenmpi-dev libsentencepiece-dev libtomlplusplus-dev
+  libxxhash-dev mold ninja-build nlohmann-json3-dev openmpi-bin pkg-config python3 python3-venv
   libzstd-dev zlib1g-dev
 )
 

@@ -15,6 +15,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace dlcm::test {
@@ -35,8 +36,14 @@ class Process {
  public:
   // With `largest_file_bytes` no file may grow beyond it, as on a full disk: writes fail.
   Process(const std::string& scratch, std::vector<std::string> arguments, rlim_t largest_file_bytes = RLIM_INFINITY)
+      : Process(scratch, DLCM_BINARY, std::move(arguments), {}, largest_file_bytes) {}
+
+  // Another program, found in PATH where its name has no slash, with these variables in its environment.
+  Process(const std::string& scratch, const std::string& program, std::vector<std::string> arguments,
+          const std::vector<std::pair<std::string, std::string>>& environment,
+          rlim_t largest_file_bytes = RLIM_INFINITY)
       : scratch_(scratch) {
-    arguments.insert(arguments.begin(), DLCM_BINARY);
+    arguments.insert(arguments.begin(), program);
     std::vector<char*> pointers;
     for (auto& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
@@ -49,7 +56,8 @@ class Process {
       ::signal(SIGXFSZ, SIG_IGN);
       const rlimit limit{largest_file_bytes, largest_file_bytes};
       ::setrlimit(RLIMIT_FSIZE, &limit);
-      ::execv(DLCM_BINARY, pointers.data());
+      for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+      ::execvp(program.c_str(), pointers.data());
       ::_exit(127);
     }
   }
