@@ -2,6 +2,7 @@
 #include "dlcm/scaling/plan.h"
 #include "cli/verbs.h"
 #include "dlcm/io/files.h"
+#include "dlcm/scaling/cluster_simulation.h"
 #include "dlcm/util/error.h"
 
 #include <fmt/format.h>
@@ -17,12 +18,27 @@ namespace {
 struct PlanOptions {
   std::string fit, config, baseline_config, cluster, page, write_config;
   std::vector<std::string> settings;
-  std::optional<double> flops, gpu_hours, mfu;
+  std::optional<double> flops, gpu_hours, mfu, tokens;
   double ratio = 4.0;
   bool json = false;
 };
 
+// How a configuration would train on a cluster.
+void plan_on_cluster(const PlanOptions& options) {
+  if (options.cluster.empty() || options.config.empty()) {
+    throw Error("expected --fit, or --cluster and --config to simulate a training, found neither");
+  }
+  if (options.flops || options.gpu_hours) throw Error("--flops and --gpu-hours need --fit: what dlcm fit wrote");
+  auto cluster = load_cluster(options.cluster);
+  if (options.mfu) cluster.mfu = *options.mfu;
+  const auto config = load_config(options.config, options.settings);
+  const double tokens = options.tokens.value_or(static_cast<double>(config.train.steps * config.train.tokens_per_step));
+  const auto result = plan_cluster(config, cluster, tokens);
+  fmt::print("{}", options.json ? to_json(result).dump() + "\n" : cluster_text(result, config, cluster));
+}
+
 void plan(const PlanOptions& options) {
+  if (options.fit.empty()) return plan_on_cluster(options);
   const auto fit = load_fit(options.fit);
   PlanRequest request{.ratio = options.ratio};
   if (!options.cluster.empty()) {
@@ -57,13 +73,16 @@ void add_plan(CLI::App& app, int& /*status*/) {
   auto* verb = app.add_subcommand(
       "plan",
       "Say what to train for a budget: size, backbone's share, tokens and loss with intervals, and what it takes");
-  verb->add_option("--fit", options->fit, "what dlcm fit wrote")->required();
+  verb->add_option("--fit", options->fit,
+                   "what dlcm fit wrote; without it --config is simulated on the devices of --cluster");
   auto* flops = verb->add_option("--flops", options->flops, "training FLOPs");
   verb->add_option("--gpu-hours", options->gpu_hours, "hours of one device, with --cluster")->excludes(flops);
   verb->add_option("--mfu", options->mfu, "share of the peak that training reaches, in place of the cluster's")
       ->check(CLI::Range(1e-4, 1.0));
   verb->add_option("--cluster", options->cluster,
-                   "the machines: TOML, [cluster] devices, peak_tflops, memory_gib, mfu");
+                   "the machines: TOML, [cluster] devices, peak_tflops, memory_gib, mfu and, for a simulation, "
+                   "link_gbit, latency_us, message_us, slowest_to_mean");
+  verb->add_option("--tokens", options->tokens, "tokens to train on, without --fit; train.steps of them if left out");
   verb->add_option("--ratio", options->ratio, "R, tokens per concept")->capture_default_str();
   verb->add_option("--config", options->config,
                    "take a model's proportions from this file, not from the largest fitted run");

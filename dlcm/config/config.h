@@ -26,6 +26,8 @@ enum class SmoothingKind { identity, moving_average };
 // The two exact readings of the paper's cross-attention (SPEC section 1), and the second by the paper's method.
 enum class CrossAttentionReading { plain, replicated, replication };
 enum class Precision { automatic, fp32, bf16 };
+// What each rank keeps: all of it, its share of the moments (ZeRO-1), and of the gradients (ZeRO-2).
+enum class Sharding { none, optimizer, gradients };
 
 // The names of an enum's values, in the order of their declaration.
 template <typename Enum>
@@ -62,6 +64,11 @@ struct EnumNames<CrossAttentionReading> {
 template <>
 struct EnumNames<Precision> {
   static constexpr std::array<std::string_view, 3> value{"auto", "fp32", "bf16"};
+};
+
+template <>
+struct EnumNames<Sharding> {
+  static constexpr std::array<std::string_view, 3> value{"none", "optimizer", "gradients"};
 };
 
 template <typename Enum>
@@ -330,6 +337,18 @@ struct CheckpointConfig {
   }
 };
 
+struct DistConfig {
+  Sharding sharding = Sharding::none;
+  double timeout_seconds = 60.0;
+
+  template <typename Self, typename Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("sharding", self.sharding,
+          "what is split over the ranks: nothing, the optimiser's moments, or the gradients too");
+    visit("timeout_seconds", self.timeout_seconds, "silence after which a rank is given up and the training ends");
+  }
+};
+
 struct Config {
   ModelConfig model;
   ParserConfig parser;
@@ -341,6 +360,7 @@ struct Config {
   MupConfig mup;
   EvalConfig eval;
   CheckpointConfig checkpoint;
+  DistConfig dist;
 
   template <typename Self, typename Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -354,6 +374,7 @@ struct Config {
     visit("mup", self.mup, "widths at which the rates were tuned (decoupled muP)");
     visit("eval", self.eval, "validation while training");
     visit("checkpoint", self.checkpoint, "saving");
+    visit("dist", self.dist, "several ranks (mpirun)");
   }
 
   // muP width multipliers (SPEC section 4).

@@ -1,6 +1,7 @@
 #include "dlcm/scaling/planner.h"
 
 #include "dlcm/infer/evaluation.h"
+#include "dlcm/train/rank_memory.h"
 #include "dlcm/util/edit_distance.h"
 #include "dlcm/util/error.h"
 
@@ -139,7 +140,8 @@ Cluster load_cluster(const std::string& path) {
   if (table == nullptr || file.size() != 1) {
     throw Error("expected one table [cluster] with devices, peak_tflops, memory_gib and mfu in {}", path);
   }
-  const std::vector<std::string> keys{"devices", "peak_tflops", "memory_gib", "mfu"};
+  const std::vector<std::string> keys{"devices",   "peak_tflops", "memory_gib", "mfu",
+                                      "link_gbit", "latency_us",  "message_us", "slowest_to_mean"};
   for (const auto& [key, value] : *table) {
     if (std::find(keys.begin(), keys.end(), key.str()) == keys.end()) {
       throw Error("{}:{}: unknown key cluster.{}; the nearest known one is cluster.{}", path, value.source().begin.line,
@@ -151,19 +153,29 @@ Cluster load_cluster(const std::string& path) {
   cluster.peak_flops = 1e12 * number_of(*table, "peak_tflops", 1e-6, 1e7, path);
   cluster.memory_bytes = std::exp2(30) * number_of(*table, "memory_gib", 1e-3, 1e6, path);
   cluster.mfu = number_of(*table, "mfu", 1e-4, 1.0, path);
+  const auto set = [&](const char* key, double low, double high, double unit, double& value) {
+    if (table->contains(key)) value = unit * number_of(*table, key, low, high, path);
+  };
+  set("link_gbit", 1e-6, 1e7, 1e9 / 8, cluster.link_bytes_per_second);
+  set("latency_us", 0.0, 1e9, 1e-6, cluster.latency_seconds);
+  set("message_us", 0.0, 1e9, 1e-6, cluster.message_seconds);
+  set("slowest_to_mean", 1.0, 1e6, 1.0, cluster.slowest_to_mean);
   return cluster;
 }
 
 Needs needs_of(const Config& config, double flops, const Cluster& cluster) {
   Needs needs;
-  needs.state_bytes = static_cast<double>(training_memory(count_parameters(config)).total_bytes());
+  const auto parameters = count_parameters(config);
+  needs.state_bytes = static_cast<double>(rank_memory(parameters, cluster.devices, config.dist.sharding).total_bytes());
   needs.activation_bytes = activation_bytes(config, config.train.micro_batch_tokens);
   needs.device_hours = flops / cluster.flops_in(1.0);
   needs.hours = needs.device_hours / static_cast<double>(cluster.devices);
   needs.fits = needs.state_bytes + needs.activation_bytes <= cluster.memory_bytes;
   const double left = cluster.memory_bytes - needs.activation_bytes;
   needs.least_devices =
-      left <= 0.0 ? 0 : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(needs.state_bytes / left)));
+      left <= 0.0 ? 0
+                  : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(
+                                             static_cast<double>(training_memory(parameters).total_bytes()) / left)));
   return needs;
 }
 

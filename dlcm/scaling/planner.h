@@ -63,20 +63,27 @@ struct Cluster {
   double peak_flops = 0.0;    // of one device, operations a second
   double memory_bytes = 0.0;  // of one device
   double mfu = 0.4;
+  // For the simulation of a step: what a device sends to others, what a collective takes before its first byte, what
+  // each message costs its sender, and how much longer the slowest rank computes than the mean.
+  double link_bytes_per_second = 5e9;
+  double latency_seconds = 2e-5;
+  double message_seconds = 1e-6;
+  double slowest_to_mean = 1.0;
 
   double flops_in(double device_hours) const { return device_hours * 3600.0 * peak_flops * mfu; }
 };
-// [cluster] devices, peak_tflops, memory_gib, mfu. Throws Error naming the key.
+// [cluster] devices, peak_tflops, memory_gib, mfu; if wanted link_gbit, latency_us, message_us, slowest_to_mean. Throws
+// Error naming the key.
 Cluster load_cluster(const std::string& path);
 
 // What training a configuration needs.
 struct Needs {
-  double state_bytes = 0.0;       // weights, gradients, moments: on every device, since dlcm's ranks hold all of them
+  double state_bytes = 0.0;       // weights, gradients, moments of each device, as dist.sharding divides them
   double activation_bytes = 0.0;  // of one micro-batch
   double device_hours = 0.0;
   double hours = 0.0;         // with all devices of the cluster
   bool fits = false;          // both on one device
-  int64_t least_devices = 1;  // if state were divided among them
+  int64_t least_devices = 1;  // if all state were divided among them
 };
 Needs needs_of(const Config& config, double flops, const Cluster& cluster);
 

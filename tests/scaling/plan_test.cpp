@@ -148,14 +148,18 @@ TEST(Planner, SaysWhatMachinesItTakes) {
 TEST(Planner, ReadsAClusterAndNamesWhatIsWrong) {
   TemporaryDirectory directory;
   const auto path = directory / "cluster.toml";
-  write_text(path, "[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\nmfu = 0.35\n");
+  write_text(path, "[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\nmfu = 0.35\nlink_gbit = 400\nlatency_us = 8\n");
   const auto cluster = load_cluster(path);
   EXPECT_EQ(cluster.devices, 16);
   EXPECT_DOUBLE_EQ(cluster.peak_flops, 989e12);
   EXPECT_DOUBLE_EQ(cluster.flops_in(1.0), 989e12 * 0.35 * 3600);
+  EXPECT_DOUBLE_EQ(cluster.link_bytes_per_second, 50e9);
+  EXPECT_DOUBLE_EQ(cluster.latency_seconds, 8e-6);
+  EXPECT_EQ(cluster.slowest_to_mean, 1.0);
   for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
            {"[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\n", "cluster.mfu"},
            {"[cluster]\ndevices = 16\npeak_tflops = 989.0\nmemory_gib = 80\nmfu = 35\n", "cluster.mfu"},
+           {"[cluster]\ndevices = 1\npeak_tflops = 1\nmemory_gib = 1\nmfu = 1\nlink_gbit = -1\n", "cluster.link_gbit"},
            {"[cluster]\ndevice = 16\n", "nearest known one is cluster.devices"},
            {"[machines]\n", "[cluster]"},
            {"[cluster\n", "not a readable TOML file"}}) {
