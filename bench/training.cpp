@@ -132,21 +132,23 @@ std::vector<nlohmann::json> bench_training(const Config& config, const std::stri
   at::manual_seed(1);
   const bool bfloat16 = config.train.precision == Precision::bf16;
   const MatrixPrecision precision(bfloat16);
-  const auto batch = windows == nullptr ? random_windows(config) : windows->read(0, config.train.micro_batch_tokens);
+  auto batch = windows == nullptr ? random_windows(config) : windows->read(0, config.train.micro_batch_tokens);
+  batch.index_T = at::arange(batch.tokens(), at::kLong);
   const auto boundary_T = random_boundaries(batch, config.parser.ratio);
   const auto flops = forward_flops(config, work_of(config, batch, boundary_T));
   const auto model = make_model(config);
   AdamW optimizer(*model, config);
   WorkerThreads workers(number_of_workers(config));
   SingleProcess communicator;
+  Gradients gradients(*model, communicator);
   const StepTotals totals{batch.tokens(), batch.tokens()};
   const bool has_concepts = config.model.kind == ModelKind::dlcm;
   const std::vector<at::Tensor> forced = has_concepts ? std::vector{boundary_T} : std::vector<at::Tensor>{};
 
-  const auto update = [&] { optimizer.update(0.0, optimizer.gradient_norm()); };
+  const auto update = [&] { optimizer.update(0.0, gradients.norm(), gradients.values()); };
   std::vector<Component> parts{{"step",
                                 [&] {
-                                  step_gradients(*model, {batch}, totals, 0, workers, communicator, forced);
+                                  step_gradients(*model, {batch}, totals, 0, workers, gradients, forced);
                                   update();
                                 },
                                 flops.total()}};

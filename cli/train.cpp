@@ -1,6 +1,8 @@
 // dlcm train: trains a model, or estimates what that would take.
 #include "cli/verbs.h"
 
+#include "dlcm/dist/agreement.h"
+#include "dlcm/dist/launch.h"
 #include "dlcm/io/checkpoint_store.h"
 #include "dlcm/train/trainer.h"
 #include "dlcm/util/error.h"
@@ -10,6 +12,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 namespace dlcm::cli {
 namespace {
@@ -27,7 +30,7 @@ Config read_config(const Options& options) {
   return parse_config(checkpoint.config_toml, "the checkpoint's config.toml", options.settings);
 }
 
-void run(const Options& options, int& status) {
+TrainingRequest read_request(const Options& options) {
   TrainingRequest request{read_config(options), options.data, options.output, options.resume, std::nullopt};
   if (request.data.empty()) request.data = request.config.data.path;
   request.config.data.path = request.data;
@@ -35,30 +38,42 @@ void run(const Options& options, int& status) {
     throw Error("--data is missing: give a directory that `dlcm data build` wrote, or a mixture file");
   }
   if (!options.from.empty()) request.from = options.from;
+  if (!options.dry_run && options.output.empty()) throw Error("--output is missing: name the run directory to write");
+  return request;
+}
+
+// On every rank; returns its exit status.
+int run(const Options& options, Job& job) {
+  auto& communicator = job.communicator();
+  std::optional<TrainingRequest> request;
+  on_every_rank(communicator, [&] { request = read_request(options); });
+  job.watch(request->config.dist.timeout_seconds);
+  const bool leads = communicator.rank() == 0;
   if (options.dry_run) {
-    const auto estimate = dry_run(request);
-    fmt::print("{}{}", options.json ? estimate.dump() : dry_run_table(estimate), options.json ? "\n" : "");
-    return;
+    const auto estimate = dry_run(*request, communicator);
+    if (leads) fmt::print("{}{}", options.json ? estimate.dump() : dry_run_table(estimate), options.json ? "\n" : "");
+    return 0;
   }
-  if (options.output.empty()) throw Error("--output is missing: name the run directory to write");
-  const auto result = train(request);
-  if (options.json) {
+  const auto result = train(*request, communicator);
+  if (leads && options.json) {
     fmt::print(
         "{}\n",
         nlohmann::json{{"step", result.step}, {"tokens", result.tokens}, {"interrupted", result.signal.has_value()}}
             .dump());
   }
-  if (result.signal) {
+  if (!result.signal) return 0;
+  if (leads) {
     fmt::print(stderr, "dlcm: stopped by a signal after step {}; everything is saved, --resume goes on\n", result.step);
-    status = 128 + *result.signal;
   }
+  return 128 + *result.signal;
 }
 
 }  // namespace
 
 void add_train(CLI::App& app, int& status) {
   auto options = std::make_shared<Options>();
-  auto* verb = app.add_subcommand("train", "Train a model on a data directory; SIGINT and SIGTERM save and stop");
+  auto* verb = app.add_subcommand(
+      "train", "Train a model on a data directory; SIGINT and SIGTERM save and stop; under mpirun on several ranks");
   verb->add_option("--config", options->config, "TOML file, for example configs/small.toml (--resume: the run's own)");
   verb->add_option("--set", options->settings, "KEY=VALUE over the file, such as train.steps=120; repeatable")
       ->allow_extra_args(false);
@@ -71,7 +86,10 @@ void add_train(CLI::App& app, int& status) {
                    "a decay), on other data it takes the weights alone (a fine-tune)");
   verb->add_flag("--dry-run", options->dry_run, "print parameters, FLOPs, memory and a time estimate; write nothing");
   verb->add_flag("--json", options->json, "results as one JSON object on stdout");
-  verb->callback([options, &status] { run(*options, status); });
+  verb->callback([options, &status] {
+    Job job;
+    status = job.run([&] { return run(*options, job); });
+  });
 }
 
 }  // namespace dlcm::cli

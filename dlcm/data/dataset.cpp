@@ -203,6 +203,19 @@ Batch TokenStream::read(int64_t first, int64_t count, int64_t context) const {
   return batch;
 }
 
+std::vector<int64_t> TokenStream::offsets(int64_t first, int64_t count, int64_t context) const {
+  const int64_t tokens = implementation_->dataset->tokens;
+  std::vector<int64_t> offsets{0};
+  for (int64_t row = 0; row < count;) {
+    const int64_t position = (first + row) % tokens;
+    const auto order = implementation_->order((first + row) / tokens);
+    const int64_t left = *std::upper_bound(order->end.begin(), order->end.end(), position) - position;
+    row += std::min({left, context - row % context, count - row});
+    offsets.push_back(row);
+  }
+  return offsets;
+}
+
 int64_t TokenStream::targets(int64_t first, int64_t count) const {
   return count - (implementation_->ends_before(first + count) - implementation_->ends_before(first));
 }

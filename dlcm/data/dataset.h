@@ -49,8 +49,11 @@ class TokenStream {
 
   // `count` tokens from stream position `first`, cut into windows of `context` at multiples of `context` from `first`
   // (which is itself one), pieces cut at document edges. The target of a window's last token is the stream's next
-  // token if it is of the same document. Batch::first_token is left 0.
+  // token if it is of the same document. Batch::index_T is left out.
   Batch read(int64_t first, int64_t count, int64_t context) const;
+
+  // Where the pieces of [first, first + count) begin and end, as read() cuts them, without their tokens.
+  std::vector<int64_t> offsets(int64_t first, int64_t count, int64_t context) const;
 
   // How many tokens of [first, first + count) have a target.
   int64_t targets(int64_t first, int64_t count) const;
@@ -66,8 +69,10 @@ class TokenStream {
 // Validation: documents in a fixed order that mixes the whole split, each cut into pieces of `context` tokens from its
 // own start, packed into batches of at most `batch_tokens` tokens until `max_tokens` are reached. Every token but a
 // document's first is a target once.
-std::vector<Batch> validation_batches(const Dataset& dataset, int64_t context, int64_t batch_tokens, int64_t max_tokens);
+std::vector<Batch> validation_batches(const Dataset& dataset, int64_t context, int64_t batch_tokens,
+                                      int64_t max_tokens);
 // The same for documents given as ids.
-std::vector<Batch> batches_of(const std::vector<std::vector<int32_t>>& documents, int64_t context, int64_t batch_tokens);
+std::vector<Batch> batches_of(const std::vector<std::vector<int32_t>>& documents, int64_t context,
+                              int64_t batch_tokens);
 
 }  // namespace dlcm

@@ -117,12 +117,16 @@ std::vector<MixedWindows::Place> MixedWindows::places(int64_t first, int64_t cou
   return result;
 }
 
-Batch MixedWindows::read(int64_t first, int64_t count) const {
+std::vector<MixedWindows::Place> MixedWindows::windows(int64_t first, int64_t count) const {
   TORCH_CHECK(first % context_ == 0 && count % context_ == 0 && count > 0, "MixedWindows: ", count, " tokens from ",
               first, " are no whole windows of ", context_);
+  return places(first / context_, count / context_);
+}
+
+Batch MixedWindows::read(const std::vector<Place>& windows) const {
   std::vector<at::Tensor> tokens, targets;
   std::vector<int64_t> offsets{0};
-  for (const auto& [source, number] : places(first / context_, count / context_)) {
+  for (const auto& [source, number] : windows) {
     const auto window = windows_[source]->window(number);
     const int64_t begin = offsets.back();
     for (int64_t i = 1; i <= window.documents.size(); ++i) offsets.push_back(begin + window.documents.offsets[i]);
@@ -134,6 +138,10 @@ Batch MixedWindows::read(int64_t first, int64_t count) const {
   batch.target_T = at::cat(targets);
   batch.documents = Documents::from_offsets(std::move(offsets));
   return batch;
+}
+
+std::vector<int64_t> MixedWindows::offsets(const Place& window) const {
+  return windows_[window.source]->offsets(window.number);
 }
 
 int64_t MixedWindows::targets(int64_t first, int64_t count) const {

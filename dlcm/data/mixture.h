@@ -64,8 +64,20 @@ class MixedWindows {
   // The mixture must outlive this.
   MixedWindows(const Mixture& mixture, int64_t seed, int64_t context);
 
-  // Tokens [first, first + count) of the order; both are multiples of the context. Safe to call from threads.
-  Batch read(int64_t first, int64_t count) const;
+  // A window of the order.
+  struct Place {
+    size_t source;
+    int64_t number;  // in the source's own order
+  };
+  // Those of tokens [first, first + count) of the order; both are multiples of the context. All of this is safe to call
+  // from threads.
+  std::vector<Place> windows(int64_t first, int64_t count) const;
+  // The windows end to end, and the edges of one's document pieces, without its tokens.
+  Batch read(const std::vector<Place>& windows) const;
+  std::vector<int64_t> offsets(const Place& window) const;
+
+  // Tokens [first, first + count) of the order.
+  Batch read(int64_t first, int64_t count) const { return read(windows(first, count)); }
   // How many of them have a target.
   int64_t targets(int64_t first, int64_t count) const;
   // How often each source has been gone through before token `first`: its windows there times the context over its
@@ -73,10 +85,6 @@ class MixedWindows {
   std::vector<double> epochs(int64_t first) const;
 
  private:
-  struct Place {
-    size_t source;
-    int64_t window;  // of the source's own order
-  };
   double arrival(size_t source, int64_t window) const;
   // Windows of the source that arrive before `time`.
   int64_t arrived(size_t source, double time) const;

@@ -33,6 +33,10 @@ Batch ShuffledWindows::window(int64_t position) const {
   return stream_.read(window_at(position) * context_, context_, context_);
 }
 
+std::vector<int64_t> ShuffledWindows::offsets(int64_t position) const {
+  return stream_.offsets(window_at(position) * context_, context_, context_);
+}
+
 int64_t ShuffledWindows::targets(int64_t position) const {
   return stream_.targets(window_at(position) * context_, context_);
 }

@@ -20,6 +20,8 @@ class ShuffledWindows {
 
   // The context's tokens at `position` of the order.
   Batch window(int64_t position) const;
+  // The edges of its document pieces, without its tokens.
+  std::vector<int64_t> offsets(int64_t position) const;
   // How many of them have a target.
   int64_t targets(int64_t position) const;
 

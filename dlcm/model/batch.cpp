@@ -24,7 +24,7 @@ std::vector<Batch> Batch::parts(int64_t count) const {
     batches.push_back({.token_T = token_T.narrow(0, begin, rows),
                        .target_T = target_T.narrow(0, begin, rows),
                        .documents = Documents::from_offsets(std::move(own)),
-                       .first_token = first_token + begin});
+                       .index_T = index_T.defined() ? index_T.narrow(0, begin, rows) : at::Tensor()});
     first = last;
   }
   return batches;

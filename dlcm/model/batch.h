@@ -10,10 +10,10 @@
 namespace dlcm {
 
 struct Batch {
-  at::Tensor token_T;      // int64 ids
-  at::Tensor target_T;     // int64 id of the next token of the same document, -1 where there is none
-  Documents documents;     // pieces: windows cut at document edges
-  int64_t first_token = 0;  // index of row 0 within the optimiser step (keys the boundary draws)
+  at::Tensor token_T;   // int64 ids
+  at::Tensor target_T;  // int64 id of the next token of the same document, -1 where there is none
+  Documents documents;  // pieces: windows cut at document edges
+  at::Tensor index_T;   // int64 index of each row within its optimiser step: keys the boundary draws; training only
 
   int64_t tokens() const { return documents.rows(); }
 

@@ -120,9 +120,10 @@ std::vector<Coordinate> coordinate_check(const CoordinateRequest& request) {
       const auto model = make_model(config);
       set_tokenizer_tables(*model, *data.tokenizer());
       load_entropy_model(*model, config);
+      SingleProcess communicator;
+      Gradients gradients(*model, communicator);
       AdamW optimizer(*model, config);
       WorkerThreads workers(number_of_workers(config));
-      SingleProcess communicator;
       const auto start = activations_of(*model, probe);
       const auto record = [&](int64_t step) {
         for (const auto& [component, value] : activations_of(*model, probe)) {
@@ -132,7 +133,7 @@ std::vector<Coordinate> coordinate_check(const CoordinateRequest& request) {
       };
       record(0);
       for (int64_t step = 0; step < request.steps; ++step) {
-        optimise(*model, optimizer, read_step(windows, config, step, communicator), step, workers, communicator);
+        optimise(*model, optimizer, gradients, read_step(windows, config, step, communicator), step, workers);
         record(step + 1);
         done += static_cast<double>(factor * factor);
         line.update(std::llround(done), {fmt::format("width ×{}{}", factor, mup ? " with µP" : "")});

@@ -4,9 +4,16 @@
 #include "dlcm/util/error.h"
 
 #include <array>
-#include <cmath>
+#include <utility>
 
 namespace dlcm {
+namespace {
+
+constexpr const char* kFirstMoment = ".first_moment";
+constexpr const char* kSecondMoment = ".second_moment";
+constexpr const char* kUpdates = "updates";
+
+}  // namespace
 
 GroupSettings group_settings(const Config& config, ParameterRole role) {
   const auto& optimizer = config.optimizer;
@@ -29,40 +36,49 @@ GroupSettings group_settings(const Config& config, ParameterRole role) {
   TORCH_CHECK(false, "unknown parameter role");
 }
 
-AdamW::AdamW(LanguageModel& model, const Config& config) : config_(config.optimizer) {
+AdamW::AdamW(LanguageModel& model, const Config& config)
+    : AdamW(model, config, [&] {
+        std::vector<ElementRange> whole;
+        for (const auto& parameter : model.parameters()) whole.push_back({0, parameter.numel()});
+        return whole;
+      }()) {}
+
+AdamW::AdamW(LanguageModel& model, const Config& config, const std::vector<ElementRange>& owned)
+    : config_(config.optimizer) {
   constexpr std::array kRoles{ParameterRole::token_matrix, ParameterRole::concept_matrix, ParameterRole::embedding,
                               ParameterRole::head, ParameterRole::gain};
+  const auto parameters = model.named_parameters();
+  TORCH_CHECK(owned.size() == parameters.size(), "AdamW: ", owned.size(), " ranges of ", parameters.size(),
+              " parameters");
+  const at::NoGradGuard no_gradient;
   for (const auto role : kRoles) {
-    Group group{group_settings(config, role), {}, {}, {}, {}};
-    for (const auto& entry : model.named_parameters()) {
+    Group group{group_settings(config, role), {}};
+    size_t number = 0;
+    for (const auto& entry : parameters) {
+      const size_t parameter = number++;
       if (role_of(entry.key()) != role) continue;
-      group.names.push_back(entry.key());
-      group.parameters.push_back(entry.value());
-      group.first_moments.push_back(at::zeros_like(entry.value()));
-      group.second_moments.push_back(at::zeros_like(entry.value()));
+      const auto range = owned[parameter];
+      const auto weights = entry.value().detach().view({-1}).narrow(0, range.first, range.count);
+      group.pieces.push_back({entry.key(), parameter, entry.value().sizes().vec(), range, weights,
+                              at::zeros_like(weights), at::zeros_like(weights)});
     }
-    if (!group.names.empty()) groups_.push_back(std::move(group));
+    if (!group.pieces.empty()) groups_.push_back(std::move(group));
   }
 }
 
-std::vector<at::Tensor> AdamW::gradients() const {
-  std::vector<at::Tensor> gradients;
-  for (const auto& group : groups_) {
-    for (const auto& parameter : group.parameters) gradients.push_back(parameter.grad());
-  }
-  return gradients;
-}
-
-double AdamW::gradient_norm() const { return std::sqrt(sum_of_squares(gradients())); }
-
-void AdamW::update(double schedule_factor, double gradient_norm) {
+void AdamW::update(double schedule_factor, double gradient_norm, const std::vector<at::Tensor>& gradients) {
   at::NoGradGuard no_gradient;
   ++updates_;
   const double scale = gradient_norm > config_.gradient_clip ? config_.gradient_clip / gradient_norm : 1.0;
   for (auto& group : groups_) {
-    std::vector<at::Tensor> group_gradients;
-    for (const auto& parameter : group.parameters) group_gradients.push_back(parameter.grad());
-    adamw(group.parameters, group_gradients, group.first_moments, group.second_moments,
+    std::vector<at::Tensor> weights, own_gradients, first_moments, second_moments;
+    for (const auto& piece : group.pieces) {
+      weights.push_back(piece.weights);
+      own_gradients.push_back(gradients[piece.parameter]);
+      first_moments.push_back(piece.first_moment);
+      second_moments.push_back(piece.second_moment);
+    }
+    adamw(weights, own_gradients, first_moments, second_moments,
           {.rate = group.settings.rate * schedule_factor,
            .beta1 = config_.beta1,
            .beta2 = config_.beta2,
@@ -73,36 +89,46 @@ void AdamW::update(double schedule_factor, double gradient_norm) {
   }
 }
 
-SafeTensors AdamW::state() const {
-  SafeTensors state;
+std::map<std::string, TensorShape> AdamW::state_shapes() const {
+  std::map<std::string, TensorShape> shapes{{kUpdates, {{1}, at::kLong}}};
   for (const auto& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i) {
-      state.tensors[group.names[i] + ".first_moment"] = group.first_moments[i];
-      state.tensors[group.names[i] + ".second_moment"] = group.second_moments[i];
+    for (const auto& piece : group.pieces) {
+      const TensorShape shape{piece.sizes, piece.weights.scalar_type()};
+      shapes[piece.name + kFirstMoment] = shapes[piece.name + kSecondMoment] = shape;
     }
   }
-  state.tensors["updates"] = at::tensor({updates_}, at::kLong);
-  return state;
+  return shapes;
 }
 
-void AdamW::load(const SafeTensors& state) {
-  at::NoGradGuard no_gradient;
-  const auto find = [&](const std::string& name, at::IntArrayRef sizes) {
-    const auto found = state.tensors.find(name);
-    if (found == state.tensors.end() || found->second.sizes() != sizes) {
+std::vector<TensorSlice> AdamW::state() const {
+  std::vector<TensorSlice> slices{{kUpdates, 0, at::tensor({updates_}, at::kLong)}};
+  for (const auto& group : groups_) {
+    for (const auto& piece : group.pieces) {
+      slices.push_back({piece.name + kFirstMoment, piece.range.first, piece.first_moment});
+      slices.push_back({piece.name + kSecondMoment, piece.range.first, piece.second_moment});
+    }
+  }
+  return slices;
+}
+
+void AdamW::load(const SafeTensorsFile& state) {
+  const at::NoGradGuard no_gradient;
+  const auto read = [&](const std::string& name, const std::vector<int64_t>& sizes, int64_t first, int64_t count) {
+    const auto found = state.places().find(name);
+    if (found == state.places().end() || found->second.sizes != sizes) {
       throw Error(
           "the optimiser state has no {} of the model's shape: it belongs to another model; resume with the "
           "configuration it was saved with",
           name);
     }
-    return found->second;
+    return state.read(name, first, count);
   };
-  updates_ = find("updates", {1}).item<int64_t>();
+  updates_ = read(kUpdates, {1}, 0, 1).item<int64_t>();
   for (auto& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i) {
-      auto &first = group.first_moments[i], &second = group.second_moments[i];
-      first.copy_(find(group.names[i] + ".first_moment", first.sizes()));
-      second.copy_(find(group.names[i] + ".second_moment", second.sizes()));
+    for (auto& piece : group.pieces) {
+      const auto [first, count] = piece.range;
+      piece.first_moment.copy_(read(piece.name + kFirstMoment, piece.sizes, first, count));
+      piece.second_moment.copy_(read(piece.name + kSecondMoment, piece.sizes, first, count));
     }
   }
 }

@@ -5,7 +5,9 @@
 #include "dlcm/io/safetensors.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/model/parameters.h"
+#include "dlcm/train/buckets.h"
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,26 +24,31 @@ GroupSettings group_settings(const Config& config, ParameterRole role);
 class AdamW {
  public:
   AdamW(LanguageModel& model, const Config& config);
+  // Keeps the state of these elements of each parameter alone, and updates them (train/gradients.h).
+  AdamW(LanguageModel& model, const Config& config, const std::vector<ElementRange>& owned);
 
-  // Every parameter's gradient, group by group.
-  std::vector<at::Tensor> gradients() const;
+  // One update of the owned elements with their gradients (Gradients::values), scaled down to `gradient_clip` where the
+  // norm of all gradients is above it.
+  void update(double schedule_factor, double gradient_norm, const std::vector<at::Tensor>& gradients);
 
-  // Global L2 norm of the gradients; not finite where one of them is not.
-  double gradient_norm() const;
-
-  // One update with gradients scaled down to `gradient_clip` where their norm is above it.
-  void update(double schedule_factor, double gradient_norm);
-
-  // Moments by parameter name, and the update count.
-  SafeTensors state() const;
-  // Throws Error where a moment is missing or has another shape.
-  void load(const SafeTensors& state);
+  // Moments by parameter name, and the update count: what the whole state looks like, and the owned pieces of it.
+  std::map<std::string, TensorShape> state_shapes() const;
+  std::vector<TensorSlice> state() const;
+  // Reads the owned pieces. Throws Error where a moment is missing or has another shape.
+  void load(const SafeTensorsFile& state);
 
  private:
+  // The owned elements of one parameter.
+  struct Piece {
+    std::string name;
+    size_t parameter = 0;  // in the model's order
+    std::vector<int64_t> sizes;
+    ElementRange range;
+    at::Tensor weights, first_moment, second_moment;  // flat
+  };
   struct Group {
     GroupSettings settings;
-    std::vector<std::string> names;
-    std::vector<at::Tensor> parameters, first_moments, second_moments;
+    std::vector<Piece> pieces;
   };
   OptimizerConfig config_;
   std::vector<Group> groups_;

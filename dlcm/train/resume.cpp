@@ -11,8 +11,9 @@ namespace {
 bool starts_with(const std::string& key, std::string_view prefix) { return key.rfind(prefix, 0) == 0; }
 
 bool always_free(const std::string& key, const Config& stored) {
-  return starts_with(key, "eval.") || starts_with(key, "checkpoint.") || key == "data.path" || key == "train.threads" ||
-         key == "train.workers" || key == "train.activation_checkpointing" || key == "train.log_every_steps" ||
+  return starts_with(key, "eval.") || starts_with(key, "checkpoint.") || starts_with(key, "dist.") ||
+         key == "data.path" || key == "train.threads" || key == "train.workers" ||
+         key == "train.activation_checkpointing" || key == "train.log_every_steps" ||
          (key == "parser.threshold" && stored.parser.calibrate);
 }
 

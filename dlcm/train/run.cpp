@@ -1,7 +1,9 @@
 #include "dlcm/train/run.h"
 
+#include "dlcm/dist/launch.h"
 #include "dlcm/model/dlcm.h"
 #include "dlcm/nn/precision.h"
+#include "dlcm/train/balance.h"
 #include "dlcm/train/entropy_rule.h"
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/schedule.h"
@@ -9,17 +11,25 @@
 
 #include <ATen/Parallel.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace dlcm {
 namespace {
 
+// The cores that this process may use; its share of them where the launcher has bound no rank to cores of its own.
 int usable_cores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
+  const auto cores_of = [](pid_t process) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    return sched_getaffinity(process, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
+  };
+  const int own = cores_of(0);
+  const bool is_bound = own < cores_of(::getppid());
+  return is_bound ? own : std::max(1, own / ranks_on_this_machine());
 }
 
 }  // namespace
@@ -62,32 +72,72 @@ void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer) {
   }
 }
 
-StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator) {
+void check_world_size(const Config& config, const Communicator& communicator) {
+  const int64_t windows = config.train.tokens_per_step / config.train.context;
+  if (windows >= communicator.world_size()) return;
+  throw Error(
+      "{} ranks were started, but a step of train.tokens_per_step = {} has {} windows of train.context = {}: start "
+      "fewer ranks, or raise train.tokens_per_step",
+      communicator.world_size(), config.train.tokens_per_step, windows, config.train.context);
+}
+
+StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator,
+                   const std::vector<double>& source_ratios) {
   const auto& train = config.train;
   const int64_t first = step * train.tokens_per_step;
-  const int64_t num_micro_batches = train.tokens_per_step / train.micro_batch_tokens;
+  const auto all = windows.windows(first, train.tokens_per_step);
+  std::vector<size_t> own(all.size());
+  std::iota(own.begin(), own.end(), size_t{0});
+  if (communicator.world_size() > 1) {
+    std::vector<double> costs;
+    for (const auto& window : all) {
+      costs.push_back(expected_window_flops(
+          config, windows.offsets(window), source_ratios.empty() ? config.parser.ratio : source_ratios[window.source]));
+    }
+    own = share_windows(costs, communicator.world_size())[static_cast<size_t>(communicator.rank())];
+  }
   StepData data;
   data.totals.tokens = train.tokens_per_step;
   data.totals.targets = windows.targets(first, train.tokens_per_step);
-  for (int64_t i = 0; i < num_micro_batches; ++i) {
-    if (i % communicator.world_size() != communicator.rank()) continue;
-    const int64_t offset = i * train.micro_batch_tokens;
-    data.micro_batches.push_back(windows.read(first + offset, train.micro_batch_tokens));
-    data.micro_batches.back().first_token = offset;
+  const auto most = static_cast<size_t>(train.micro_batch_tokens / train.context);
+  const size_t count = (own.size() + most - 1) / most;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<MixedWindows::Place> places;
+    std::vector<at::Tensor> index;
+    auto& sources = data.sources.emplace_back();
+    for (size_t j = own.size() * i / count; j < own.size() * (i + 1) / count; ++j) {
+      const auto token = static_cast<int64_t>(own[j]) * train.context;
+      places.push_back(all[own[j]]);
+      sources.push_back(all[own[j]].source);
+      index.push_back(at::arange(token, token + train.context, at::kLong));
+    }
+    auto& batch = data.micro_batches.emplace_back(windows.read(places));
+    batch.index_T = at::cat(index);
   }
   return data;
 }
 
-StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step, WorkerThreads& workers,
-                    Communicator& communicator) {
+StepReport optimise(LanguageModel& model, AdamW& optimizer, Gradients& gradients, const StepData& data, int64_t step,
+                    WorkerThreads& workers) {
   const auto& config = model.config();
+  auto& communicator = gradients.communicator();
   const MatrixPrecision precision(config.train.precision == Precision::bf16);
+  const auto before = communicator.traffic();
   StepReport report;
-  report.measured = step_gradients(model, data.micro_batches, data.totals, step, workers, communicator);
-  report.gradient_norm = optimizer.gradient_norm();
-  report.skipped = communicator.any(!std::isfinite(report.measured.loss) || !std::isfinite(report.measured.aux_loss) ||
-                                    !std::isfinite(report.gradient_norm));
-  if (!report.skipped) optimizer.update(schedule_factor(config, step), report.gradient_norm);
+  report.measured = step_gradients(model, data.micro_batches, data.totals, step, workers, gradients);
+  report.gradient_norm = gradients.norm();
+  // All of these are the same bits on every rank, and so is the decision.
+  report.skipped = !std::isfinite(report.measured.loss) || !std::isfinite(report.measured.aux_loss) ||
+                   !std::isfinite(report.gradient_norm);
+  if (!report.skipped) {
+    optimizer.update(schedule_factor(config, step), report.gradient_norm, gradients.values());
+    gradients.share_parameters();
+  }
+  const auto after = communicator.traffic();
+  report.traffic = {after.bytes_sent - before.bytes_sent, after.waited_seconds - before.waited_seconds};
+  const auto ranks = communicator.all_gather_values({report.measured.work_seconds, report.traffic.waited_seconds});
+  report.slowest_to_mean = (ranks.select(1, 0).max() / ranks.select(1, 0).mean()).item<double>();
+  report.mean_waited_seconds = ranks.select(1, 1).mean().item<double>();
   return report;
 }
 

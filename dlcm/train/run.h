@@ -5,6 +5,7 @@
 #include "dlcm/data/mixture.h"
 #include "dlcm/dist/communicator.h"
 #include "dlcm/model/language_model.h"
+#include "dlcm/train/gradients.h"
 #include "dlcm/train/optimizer.h"
 #include "dlcm/train/step_gradients.h"
 
@@ -12,9 +13,9 @@
 
 namespace dlcm {
 
-// Sets the number of threads (0: one per core this process may use) and resolves model.vocabulary from the data's
-// tokenizer, train.precision from the CPU and what parser.entropy leaves open (train/entropy_rule.h). Throws Error where
-// the model's vocabulary is smaller than the tokenizer's.
+// Sets the number of threads (0: one per core this process may use, shared with other ranks on it) and resolves
+// model.vocabulary from the data's tokenizer, train.precision from the CPU and what parser.entropy leaves open
+// (train/entropy_rule.h). Throws Error where the model's vocabulary is smaller than the tokenizer's.
 Config resolve_config(Config config, const Mixture& data);
 
 // Threads that LibTorch will use for config.train.threads.
@@ -30,18 +31,27 @@ void set_tokenizer_tables(LanguageModel& model, const Tokenizer& tokenizer);
 // The micro-batches of step `step` (from 0) that this rank computes.
 struct StepData {
   std::vector<Batch> micro_batches;
+  std::vector<std::vector<size_t>> sources;  // of the windows of each micro-batch
   StepTotals totals;
 };
-StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator);
+// One rank takes the windows in their order, several as train/balance.h deals them out; `source_ratios` are the tokens
+// per concept expected of each source, none where nothing is known.
+StepData read_step(const MixedWindows& windows, const Config& config, int64_t step, const Communicator& communicator,
+                   const std::vector<double>& source_ratios = {});
+// Throws Error where a step has fewer windows than there are ranks.
+void check_world_size(const Config& config, const Communicator& communicator);
 
 struct StepReport {
   StepMeasurements measured;
   double gradient_norm = 0.0;
-  bool skipped = false;  // a loss or gradient was not finite: nothing was updated
+  bool skipped = false;              // a loss or gradient was not finite: nothing was updated
+  double slowest_to_mean = 1.0;      // work_seconds over the ranks
+  Traffic traffic;                   // of this rank in this step
+  double mean_waited_seconds = 0.0;  // that ranks waited for each other and for what the network carries
 };
 
-// One optimiser step: gradients over all micro-batches and ranks, then the update.
-StepReport optimise(LanguageModel& model, AdamW& optimizer, const StepData& data, int64_t step, WorkerThreads& workers,
-                    Communicator& communicator);
+// One optimiser step: gradients over all micro-batches and ranks, then the update of what this rank owns.
+StepReport optimise(LanguageModel& model, AdamW& optimizer, Gradients& gradients, const StepData& data, int64_t step,
+                    WorkerThreads& workers);
 
 }  // namespace dlcm

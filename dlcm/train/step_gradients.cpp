@@ -5,14 +5,15 @@
 #include "dlcm/ops/uniform.h"
 #include "dlcm/train/global_parser.h"
 
-#include <ATen/ops/_foreach_add.h>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <chrono>
 #include <functional>
 
 namespace dlcm {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Work work_of(const Batch& batch, const Output& output) {
   Work work{.tokens = static_cast<double>(batch.tokens()), .token_pairs = causal_pairs(batch.documents.offsets)};
@@ -35,7 +36,7 @@ void add(Work& total, const Work& part) {
 
 Decision decision_of(const Config& config, const Batch& batch, int64_t step, const at::Tensor& forced_T) {
   auto decision = Decision::training(uniform_draws(static_cast<uint64_t>(config.train.seed), DrawUse::boundary,
-                                                   static_cast<uint64_t>(step), batch.first_token, batch.tokens()));
+                                                   static_cast<uint64_t>(step), batch.index_T));
   decision.forced_T = forced_T;
   return decision;
 }
@@ -55,17 +56,16 @@ struct Part {
   CrossEntropy entropy;
   double boundaries = 0.0;  // places opened
   double document_loss_sum = 0.0;
-  torch::autograd::variable_list gradients;
 };
 
 std::vector<Part> parts_of(const Batch& batch, const at::Tensor& forced_T, const WorkerThreads& workers) {
   std::vector<Part> parts;
+  int64_t row = 0;
   for (auto& share : batch.parts(workers.size())) {
     Part part;
     part.batch = std::move(share);
-    if (forced_T.defined()) {
-      part.forced_T = forced_T.narrow(0, part.batch.first_token - batch.first_token, part.batch.tokens());
-    }
+    if (forced_T.defined()) part.forced_T = forced_T.narrow(0, row, part.batch.tokens());
+    row += part.batch.tokens();
     parts.push_back(std::move(part));
   }
   return parts;
@@ -114,98 +114,96 @@ SequenceLoss sequence_loss(const Cut& cut, const Documents& documents, double ra
   return loss;
 }
 
-// Adds to the gradients that the parameters hold; the first ones move in.
-void add_gradients(const std::vector<at::Tensor>& parameters, torch::autograd::variable_list gradients) {
-  at::NoGradGuard no_gradient;
-  std::vector<at::Tensor> sums, summands;
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    if (!gradients[i].defined()) continue;
-    auto& sum = parameters[i].mutable_grad();
-    if (sum.defined()) {
-      sums.push_back(sum);
-      summands.push_back(gradients[i]);
-    } else {
-      sum = std::move(gradients[i]);
-    }
-  }
-  if (!sums.empty()) at::_foreach_add_(sums, summands);
-}
-
 }  // namespace
 
 StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& micro_batches, const StepTotals& totals,
-                                int64_t step, WorkerThreads& workers, Communicator& communicator,
+                                int64_t step, WorkerThreads& workers, Gradients& gradients,
                                 const std::vector<at::Tensor>& forced) {
   const auto& config = model.config();
   const auto& parser = config.parser;
   const bool has_concepts = config.model.kind == ModelKind::dlcm;
   const bool learned = has_concepts && parser.rule == BoundaryRule::learned;
   const bool global = learned && parser.scope == ParserScope::global;
-  const bool one_pass = micro_batches.size() == 1 && communicator.world_size() == 1;
+  auto& communicator = gradients.communicator();
+  const auto start = Clock::now();
+  const double waited_before = communicator.traffic().waited_seconds;
 
   StepMeasurements measured;
   if (learned) measured.scores.emplace();
+  double own_documents = 0.0;
+  for (const auto& batch : micro_batches) own_documents += static_cast<double>(batch.documents.size());
+  const auto shares = communicator.all_gather_values({own_documents, static_cast<double>(micro_batches.size())});
+  const double documents_in_step = shares.select(1, 0).sum().item<double>();
+  const auto rounds = static_cast<size_t>(shares.select(1, 1).max().item<double>());
+
+  // With one micro-batch a rank, F is known between its forward and its backward pass.
   std::optional<double> boundary_rate;
-  if (global && !one_pass) {
-    const auto start = std::chrono::steady_clock::now();
+  if (global && rounds > 1) {
+    const auto pass_start = Clock::now();
     boundary_rate = boundary_rate_first_pass(model, micro_batches, totals, step, workers, communicator, forced);
-    measured.first_pass_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    measured.first_pass_seconds = seconds_since(pass_start);
   }
 
-  double documents_in_step = 0.0;
-  for (const auto& batch : micro_batches) documents_in_step += static_cast<double>(batch.documents.size());
-  documents_in_step = sums_over_ranks(communicator, {documents_in_step})[0];
-
-  const auto parameters = model.parameters();
-  for (const auto& parameter : parameters) parameter.mutable_grad().reset();
   double nll_sum = 0.0, boundaries = 0.0, score_sum = 0.0, document_loss_sum = 0.0;
   const double tokens = static_cast<double>(totals.tokens), targets = static_cast<double>(totals.targets);
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
-    auto parts = parts_of(micro_batches[i], forced.empty() ? at::Tensor() : forced[i], workers);
+  gradients.begin();
+  for (size_t round = 0; round < rounds; ++round) {
+    std::vector<Part> parts;
+    if (round < micro_batches.size()) {
+      parts = parts_of(micro_batches[round], forced.empty() ? at::Tensor() : forced[round], workers);
+    }
     for_each(parts, workers, [&](Part& part) {
       part.output = model.forward(part.batch, decision_of(config, part.batch, step, part.forced_T));
       part.entropy =
           cross_entropy(part.output.y_TD, model.head(), part.batch.target_T, model.logit_scale(), product_precision());
       if (has_concepts) part.boundaries = part.output.cut->boundary_T.sum().item<double>();
     });
+    communicator.note_progress();
     double batch_boundaries = 0.0;
     for (const auto& part : parts) batch_boundaries += part.boundaries;
+    if (global && rounds == 1) boundary_rate = sums_over_ranks(communicator, {batch_boundaries})[0] / tokens;
+    gradients.begin_round(static_cast<int64_t>(parts.size()), /*last=*/round + 1 == rounds);
     for_each(parts, workers, [&](Part& part) {
       auto loss = part.entropy.sum / targets;
       if (global) {
-        const double rate = boundary_rate.value_or(batch_boundaries / tokens);
-        loss = loss + parser.loss_weight * ratio_loss_slope(parser.ratio, rate) * part.output.cut->p_T.sum() / tokens;
+        const double slope = ratio_loss_slope(parser.ratio, *boundary_rate);
+        loss = loss + parser.loss_weight * slope * part.output.cut->p_T.sum() / tokens;
       } else if (learned) {
         const auto documents = sequence_loss(*part.output.cut, part.batch.documents, parser.ratio);
         loss = loss + parser.loss_weight * documents.gradient_carrier / documents_in_step;
         part.document_loss_sum = documents.sum;
       }
-      part.gradients = torch::autograd::grad({loss}, parameters, {}, {}, false, /*allow_unused=*/true);
+      gradients.backward(loss, &part - parts.data());
     });
+    gradients.end_round();
     boundaries += batch_boundaries;
+    std::vector<at::Tensor> boundary_T;
     for (auto& part : parts) {
       nll_sum += part.entropy.nll_T.sum(at::kDouble).item<double>();
       document_loss_sum += part.document_loss_sum;
-      if (has_concepts) score_sum += part.output.cut->p_T.detach().sum(at::kDouble).item<double>();
+      if (has_concepts) {
+        score_sum += part.output.cut->p_T.detach().sum(at::kDouble).item<double>();
+        boundary_T.push_back(part.output.cut->boundary_T);
+      }
       if (learned) measured.scores->add(part.output.cut->p_T);
       add(measured.work, work_of(part.batch, part.output));
-      add_gradients(parameters, std::move(part.gradients));
     }
+    if (!boundary_T.empty()) measured.boundary_T.push_back(at::cat(boundary_T));
   }
-  for (const auto& parameter : parameters) {
-    if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
-  }
+  gradients.finish();
 
-  std::vector<at::Tensor> gradients;
-  for (const auto& parameter : parameters) gradients.push_back(parameter.grad());
-  communicator.all_reduce_sum(gradients);
   if (learned) communicator.all_reduce_sum({measured.scores->counts()});
-  const auto sums = sums_over_ranks(communicator, {nll_sum, boundaries, score_sum, document_loss_sum});
+  auto& work = measured.work;
+  const auto sums =
+      sums_over_ranks(communicator, {nll_sum, boundaries, score_sum, document_loss_sum, work.tokens, work.token_pairs,
+                                     work.concepts, work.concept_pairs, work.cross_pairs});
+  work = {sums[4], sums[5], sums[6], sums[7], sums[8]};
   measured.loss = sums[0] / targets;
   measured.boundary_rate = sums[1] / tokens;
   measured.mean_score = sums[2] / tokens;
   if (global) measured.aux_loss = ratio_loss(parser.ratio, measured.boundary_rate, measured.mean_score);
   if (learned && !global) measured.aux_loss = sums[3] / documents_in_step;
+  measured.work_seconds = seconds_since(start) - (communicator.traffic().waited_seconds - waited_before);
   return measured;
 }
 

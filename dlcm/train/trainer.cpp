@@ -2,11 +2,12 @@
 // needs is in the checkpoint; the data and the draws are functions of the step alone.
 #include "dlcm/train/trainer.h"
 
-#include "dlcm/infer/evaluation.h"
+#include "dlcm/dist/agreement.h"
 #include "dlcm/infer/parameters_io.h"
 #include "dlcm/io/checkpoint_store.h"
 #include "dlcm/io/event_file.h"
 #include "dlcm/io/files.h"
+#include "dlcm/io/hash.h"
 #include "dlcm/io/metrics.h"
 #include "dlcm/model/flops.h"
 #include "dlcm/nn/precision.h"
@@ -14,7 +15,9 @@
 #include "dlcm/train/machine_peak.h"
 #include "dlcm/train/resume.h"
 #include "dlcm/train/run.h"
+#include "dlcm/train/run_state.h"
 #include "dlcm/train/schedule.h"
+#include "dlcm/train/validation.h"
 #include "dlcm/util/error.h"
 #include "dlcm/util/progress.h"
 #include "dlcm/util/stop_signal.h"
@@ -32,81 +35,52 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// What changes while training, besides weights and moments; trainer.json holds it.
-struct Progress {
-  int64_t step = 0;
-  double seconds = 0.0;            // of all sessions of the run
-  double running_threshold = 0.5;  // running estimate of the (1 - 1/R) quantile of p
-  int64_t calibrations = 0;        // steps that have moved it
-  int64_t skipped_steps = 0;       // in all
-  int64_t skipped_in_a_row = 0;
-  std::vector<double> boundary_quantiles;  // of p in the last validation: 0 %, 1 %, ... 100 %
-};
-
-nlohmann::json to_json(const Progress& progress, const Config& config, const std::string& data_hash,
-                       const nlohmann::json& epochs) {
-  return {{"tokens", progress.step * config.train.tokens_per_step},
-          {"data_position", progress.step * config.train.tokens_per_step},
-          {"epochs", epochs},
-          {"seconds", progress.seconds},
-          {"seed", config.train.seed},
-          {"data_hash", data_hash},
-          {"running_threshold", progress.running_threshold},
-          {"calibrations", progress.calibrations},
-          {"skipped_steps", progress.skipped_steps},
-          {"skipped_in_a_row", progress.skipped_in_a_row},
-          {"boundary_quantiles", progress.boundary_quantiles}};
-}
-
-Progress progress_from(const Checkpoint& checkpoint) {
-  try {
-    const auto& trainer = checkpoint.trainer;
-    return {.step = checkpoint.step,
-            .seconds = trainer.at("seconds").get<double>(),
-            .running_threshold = trainer.at("running_threshold").get<double>(),
-            .calibrations = trainer.at("calibrations").get<int64_t>(),
-            .skipped_steps = trainer.at("skipped_steps").get<int64_t>(),
-            .skipped_in_a_row = trainer.at("skipped_in_a_row").get<int64_t>(),
-            .boundary_quantiles = trainer.at("boundary_quantiles").get<std::vector<double>>()};
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(
-        "the checkpoint of step {} lacks what a training needs to go on ({}): another version of dlcm wrote it; "
-        "resume with that version, or start a new run",
-        checkpoint.step, error.what());
-  }
-}
-
 // The running estimate follows the steps: the mean of the first, then an average over about 10. It says what the next
 // step's ratio at a threshold would be; what is stored and evaluated is measured afresh, for it may not lag behind.
 constexpr double kSmallestCalibrationRate = 0.1;
 
+// What a rank's weights are compared by.
+void require_equal_weights(Communicator& communicator, const SafeTensors& parameters) {
+  if (communicator.world_size() == 1) return;
+  StreamHash hash;
+  for (const auto& [name, tensor] : parameters.tensors) {
+    const auto values = tensor.contiguous();
+    hash.update({static_cast<const char*>(values.const_data_ptr()), static_cast<size_t>(values.nbytes())});
+  }
+  require_equal(communicator, {{"weights of hash", hash.digest()}});
+}
+
 class Run {
  public:
-  explicit Run(const TrainingRequest& request)
-      : data_(request.data, Split::train),
+  // Reads and checks this rank's own input; nothing is made before all is well.
+  Run(const TrainingRequest& request, Communicator& communicator)
+      : communicator_(communicator),
+        data_(request.data, Split::train),
         config_(resolve_config(request.config, data_)),
         output_(request.output) {
-    // Where the directory is there, who else trains in it is the first question; else nothing is made before all is
-    // well.
-    if (std::filesystem::exists(output_)) lock_.emplace(output_);
+    check_world_size(config_, communicator);
+    // Where the directory is there, who else trains in it is the first question.
+    if (leads() && std::filesystem::exists(output_)) lock_.emplace(output_);
     prepare_start(request);
     validation_ = validation_batches(Mixture(request.data, Split::valid), config_.train.context,
                                      config_.train.micro_batch_tokens, config_.eval.tokens);
-    load_weights();
-    windows_.emplace(data_, config_.train.seed, config_.train.context);
-    if (!lock_) lock_.emplace(output_);
   }
 
+  // Throws Error on every rank where the ranks do not train the same.
+  void agree();
+  void load_weights();
   TrainingResult run();
 
  private:
+  bool leads() const { return communicator_.rank() == 0; }
+  bool has_company() const { return communicator_.world_size() > 1; }
   void prepare_start(const TrainingRequest& request);
-  void load_weights();
-  void follow(const StepMeasurements& measured);
+  void follow(const StepReport& report, const StepData& data);
   void calibrate();
   void log_step(const StepReport& report, double seconds);
   void validate();
   void save();
+  bool stop_wished(const StopSignal& stop);
   // The threshold that a step's own ratio_eval is taken at.
   double step_threshold() const {
     return config_.parser.calibrate ? progress_.running_threshold : config_.parser.threshold;
@@ -114,25 +88,28 @@ class Run {
   nlohmann::json epochs() const;
   double trained_seconds() const { return progress_.seconds + seconds_since(start_); }
 
+  Communicator& communicator_;
   Mixture data_;
   Config config_;
   std::string output_;
   std::optional<RunLock> lock_;
   std::optional<Checkpoint> origin_;  // what weights and moments come from
-  bool fresh_data_ = false;           // origin_ gives its weights only: the data are others
+  std::string origin_path_;
+  bool fresh_data_ = false;  // origin_ gives its weights only: the data are others
   std::optional<MixedWindows> windows_;
   std::vector<Batch> validation_;
-  SingleProcess communicator_;
   std::optional<WorkerThreads> workers_;
   std::shared_ptr<LanguageModel> model_;
+  std::optional<Gradients> gradients_;
   std::optional<AdamW> optimizer_;
-  Progress progress_;
+  RunState progress_;
   double peak_ = 0.0;
   Clock::time_point start_;
   std::optional<MetricsLog> metrics_;
   std::optional<EventFile> events_;
   std::optional<ProgressLine> line_;
   int64_t saved_step_ = -1, validated_step_ = -1, calibrated_step_ = -1;
+  int stop_signal_ = 0;  // that some rank has got
 };
 
 // Decides where the run starts and refuses what cannot be, before anything is written.
@@ -143,9 +120,10 @@ void Run::prepare_start(const TrainingRequest& request) {
   if (has_checkpoint && !request.resume) {
     throw Error("{} already holds a training: add --resume to go on with it, or choose another --output", output_);
   }
-  if (request.from) origin_ = load_checkpoint(find_checkpoint(*request.from), /*with_optimizer=*/true);
-  if (request.resume && has_checkpoint) origin_ = load_checkpoint(find_checkpoint(output_), /*with_optimizer=*/true);
-  if (!origin_) return;
+  if (request.from) origin_path_ = find_checkpoint(*request.from);
+  if (request.resume && has_checkpoint) origin_path_ = find_checkpoint(output_);
+  if (origin_path_.empty()) return;
+  origin_ = load_checkpoint(origin_path_, /*with_optimizer=*/false);
   const auto stored = parse_config(origin_->config_toml, "the checkpoint's config.toml");
   if (origin_->tokenizer != data_.tokenizer()->serialized()) {
     throw Error(
@@ -153,7 +131,7 @@ void Run::prepare_start(const TrainingRequest& request) {
         "file inside the checkpoint",
         request.data);
   }
-  progress_ = progress_from(*origin_);
+  progress_ = run_state_of(*origin_);
   if (request.config.train.precision == Precision::automatic) config_.train.precision = stored.train.precision;
   if (config_.parser.calibrate) config_.parser.threshold = stored.parser.threshold;
   fresh_data_ = origin_->trainer.value("data_hash", "") != data_.hash();
@@ -166,12 +144,25 @@ void Run::prepare_start(const TrainingRequest& request) {
     }
     check_resume(stored, config_, progress_.step);
   } else if (fresh_data_) {
-    progress_ = {.boundary_quantiles = progress_.boundary_quantiles};
+    progress_ = {.boundary_quantiles = progress_.boundary_quantiles, .source_ratios = {}};
   }
   if (progress_.step > config_.train.steps) {
     throw Error("the checkpoint is at step {}, past train.steps = {}: raise train.steps", progress_.step,
                 config_.train.steps);
   }
+}
+
+void Run::agree() {
+  if (!has_company()) return;
+  NamedValues values{{"the program", hash_file("/proc/self/exe")},
+                     {"the data", data_.hash()},
+                     {"the step to begin at", std::to_string(progress_.step)}};
+  for (const auto& entry : config_entries(config_)) {
+    const bool of_the_machine =
+        entry.key == "train.threads" || entry.key == "train.workers" || entry.key == "data.path";
+    if (!of_the_machine) values.emplace_back(entry.key, entry.value);
+  }
+  require_equal(communicator_, values);
 }
 
 void Run::load_weights() {
@@ -180,12 +171,18 @@ void Run::load_weights() {
   set_tokenizer_tables(*model_, *data_.tokenizer());
   if (origin_) {
     load_parameters(*model_, origin_->model, "the checkpoint's model.safetensors");
+    origin_->model = {};
   } else {
     load_entropy_model(*model_, config_);
   }
-  optimizer_.emplace(*model_, config_);
-  if (origin_ && !fresh_data_) optimizer_->load(origin_->optimizer);
+  gradients_.emplace(*model_, communicator_, config_.dist.sharding);
+  optimizer_.emplace(*model_, config_, gradients_->owned());
+  if (origin_ && !fresh_data_) {
+    optimizer_->load(SafeTensorsFile(optimizer_file(origin_path_, /*verify=*/leads())));
+  }
   origin_.reset();
+  windows_.emplace(data_, config_.train.seed, config_.train.context);
+  if (leads() && !lock_) lock_.emplace(output_);
 }
 
 // How often each source's data have been gone through.
@@ -196,7 +193,26 @@ nlohmann::json Run::epochs() const {
   return by_name;
 }
 
-void Run::follow(const StepMeasurements& measured) {
+void Run::follow(const StepReport& report, const StepData& data) {
+  const auto& measured = report.measured;
+  if (measured.boundary_rate > 0.0) {
+    const auto sources = static_cast<int64_t>(data_.sources().size());
+    auto counts = at::zeros({2, sources}, at::kDouble);  // tokens, concepts
+    for (size_t i = 0; i < measured.boundary_T.size(); ++i) {
+      const auto concepts = measured.boundary_T[i].view({-1, config_.train.context}).sum(1);
+      for (size_t window = 0; window < data.sources[i].size(); ++window) {
+        const auto source = static_cast<int64_t>(data.sources[i][window]);
+        counts[0][source] += static_cast<double>(config_.train.context);
+        counts[1][source] += concepts[static_cast<int64_t>(window)].item<double>();
+      }
+    }
+    communicator_.all_reduce_sum({counts});
+    if (progress_.source_ratios.empty()) progress_.source_ratios.assign(data_.sources().size(), config_.parser.ratio);
+    for (int64_t source = 0; source < sources; ++source) {
+      if (counts[1][source].item<double>() == 0.0) continue;
+      progress_.source_ratios[static_cast<size_t>(source)] = (counts[0][source] / counts[1][source]).item<double>();
+    }
+  }
   if (!config_.parser.calibrate || !measured.scores) return;
   const double rate = std::max(kSmallestCalibrationRate, 1.0 / static_cast<double>(++progress_.calibrations));
   const double quantile = measured.scores->threshold_for(1.0 / config_.parser.ratio);
@@ -213,9 +229,13 @@ void Run::calibrate() {
   const int64_t step = config_.train.micro_batch_tokens;
   const int64_t begin = progress_.step * config_.train.tokens_per_step;
   ScoreHistogram scores;
+  int64_t turn = 0;
   for (int64_t first = begin; first < begin + config_.eval.tokens; first += step) {
+    if (turn++ % communicator_.world_size() != communicator_.rank()) continue;
     scores.add(model_->parse(windows_->read(first, step), Decision::evaluation(0.5))->p_T);
+    communicator_.note_progress();
   }
+  communicator_.all_reduce_sum({scores.counts()});
   config_.parser.threshold = scores.threshold_for(1.0 / config_.parser.ratio);
   calibrated_step_ = progress_.step;
 }
@@ -224,7 +244,7 @@ void Run::log_step(const StepReport& report, double seconds) {
   const auto& measured = report.measured;
   const double tokens = static_cast<double>(config_.train.tokens_per_step);
   const double flops = kTrainingFlopsPerForward * forward_flops(config_, measured.work).total();
-  const double mfu = flops / seconds / peak_;
+  const double mfu = flops / seconds / (peak_ * static_cast<double>(communicator_.world_size()));
   const double rate = config_.optimizer.token_rate * schedule_factor(config_, progress_.step - 1);
   nlohmann::json line{{"step", progress_.step},
                       {"tokens", progress_.step * config_.train.tokens_per_step},
@@ -236,6 +256,12 @@ void Run::log_step(const StepReport& report, double seconds) {
                       {"mfu", mfu},
                       {"skipped_steps", progress_.skipped_steps},
                       {"epochs", epochs()}};
+  if (has_company()) {
+    line["ranks"] = communicator_.world_size();
+    line["slowest_to_mean"] = report.slowest_to_mean;
+    line["waited_seconds"] = report.mean_waited_seconds;
+    line["bytes_sent"] = report.traffic.bytes_sent;
+  }
   std::vector<std::pair<std::string, double>> scalars{{"train/loss", measured.loss},
                                                       {"train/grad_norm", report.gradient_norm},
                                                       {"train/lr", rate},
@@ -272,7 +298,9 @@ void Run::log_step(const StepReport& report, double seconds) {
 void Run::validate() {
   calibrate();
   const MatrixPrecision precision(config_.train.precision == Precision::bf16);
-  const auto evaluation = evaluate(*model_, validation_, *data_.tokenizer(), config_.parser.threshold);
+  const auto evaluation =
+      evaluate_together(*model_, validation_, *data_.tokenizer(), config_.parser.threshold, communicator_);
+  validated_step_ = progress_.step;
   nlohmann::json line{{"step", progress_.step},
                       {"tokens", progress_.step * config_.train.tokens_per_step},
                       {"seconds", trained_seconds()},
@@ -298,74 +326,115 @@ void Run::validate() {
     scalars.emplace_back("val/ratio_half", *evaluation.ratio_half());
     text += fmt::format(", {:.2f} tokens per concept", *ratio);
   }
+  if (!leads()) return;
   metrics_->append(line);
   events_->append(progress_.step, static_cast<double>(std::time(nullptr)), scalars);
   line_->message(text);
-  validated_step_ = progress_.step;
 }
 
+// Rank 0 makes the checkpoint; every rank writes the moments that it alone has.
 void Run::save() {
   calibrate();
-  Checkpoint checkpoint;
-  checkpoint.step = progress_.step;
-  checkpoint.model = save_parameters(*model_);
-  checkpoint.optimizer = optimizer_->state();
-  checkpoint.config_toml = to_toml(config_);
-  checkpoint.tokenizer = data_.tokenizer()->serialized();
-  auto progress = progress_;
-  progress.seconds = trained_seconds();
-  checkpoint.trainer = to_json(progress, config_, data_.hash(), epochs());
-  save_checkpoint(output_, checkpoint, config_.checkpoint.keep);
+  std::optional<CheckpointSave> saving;
+  std::string optimizer_path;
+  auto parameters = save_parameters(*model_);
+  on_every_rank(communicator_, [&] {
+    require_equal_weights(communicator_, parameters);
+    if (!leads()) return;
+    saving.emplace(output_, progress_.step);
+    optimizer_path = saving->optimizer_path();
+    create_safetensors(optimizer_path, optimizer_->state_shapes());
+  });
+  optimizer_path = communicator_.all_gather_text(optimizer_path)[0];
+  on_every_rank(communicator_, [&] {
+    if (leads() || config_.dist.sharding != Sharding::none) write_slices(optimizer_path, optimizer_->state());
+  });
+  on_every_rank(communicator_, [&] {
+    if (!leads()) return;
+    Checkpoint checkpoint;
+    checkpoint.step = progress_.step;
+    checkpoint.model = std::move(parameters);
+    checkpoint.config_toml = to_toml(config_);
+    checkpoint.tokenizer = data_.tokenizer()->serialized();
+    auto progress = progress_;
+    progress.seconds = trained_seconds();
+    checkpoint.trainer = to_json(progress, config_, data_.hash(), epochs());
+    saving->finish(checkpoint, config_.checkpoint.keep);
+  });
   saved_step_ = progress_.step;
+}
+
+// True on every rank when one of them has been told to stop.
+bool Run::stop_wished(const StopSignal& stop) {
+  const auto signals = communicator_.all_gather_values({static_cast<double>(stop.received())});
+  stop_signal_ = static_cast<int>(signals.max().item<double>());
+  return stop_signal_ != 0;
 }
 
 TrainingResult Run::run() {
   const StopSignal stop;
-  metrics_.emplace(output_);
-  metrics_->cut_back(progress_.step);
-  events_.emplace(output_, progress_.step);
+  if (leads()) {
+    metrics_.emplace(output_);
+    metrics_->cut_back(progress_.step);
+    events_.emplace(output_, progress_.step);
+  }
+  // Ranks whose instruction sets differ may draw other initial weights.
+  for (const auto& parameter : model_->parameters()) communicator_.broadcast({parameter});
   const bool bfloat16 = config_.train.precision == Precision::bf16;
   // A single product is enough for a run that itself lasts seconds.
   const double run_flops = kTrainingFlopsPerForward * expected_flops_per_token(config_).total() *
                            static_cast<double>(config_.train.tokens_per_step * config_.train.steps);
   peak_ = matrix_product_peak(bfloat16 ? at::kBFloat16 : at::kFloat, /*attempts=*/run_flops > 1e13 ? 3 : 1);
-  line_.emplace(ProgressLine::Options{
-      .label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
+  if (leads()) {
+    line_.emplace(ProgressLine::Options{
+        .label = "train", .total = config_.train.steps, .first_step = progress_.step, .stream = stderr, .clock = {}});
+  }
   start_ = Clock::now();
   const auto every = [&](int64_t steps) { return steps > 0 && progress_.step % steps == 0; };
-  while (progress_.step < config_.train.steps && stop.received() == 0) {
+  while (progress_.step < config_.train.steps && !stop_wished(stop)) {
     const auto step_start = Clock::now();
-    const auto data = read_step(*windows_, config_, progress_.step, communicator_);
-    const auto report = optimise(*model_, *optimizer_, data, progress_.step, *workers_, communicator_);
+    const auto data = read_step(*windows_, config_, progress_.step, communicator_, progress_.source_ratios);
+    const auto report = optimise(*model_, *optimizer_, *gradients_, data, progress_.step, *workers_);
     ++progress_.step;
     if (report.skipped) {
       ++progress_.skipped_steps;
-      line_->message(fmt::format("step {}: the loss or a gradient is not finite; the step is skipped", progress_.step));
+      if (leads()) {
+        line_->message(
+            fmt::format("step {}: the loss or a gradient is not finite; the step is skipped", progress_.step));
+      }
       if (++progress_.skipped_in_a_row >= config_.optimizer.max_skipped_steps) {
-        line_->finish();
-        throw RuntimeFailure(
-            "training stopped at step {}: {} steps in a row had a loss or gradient that is not finite; lower the "
-            "learning rates and resume from the newest checkpoint in {}",
-            progress_.step, progress_.skipped_in_a_row, output_);
+        if (leads()) line_->finish();
+        on_every_rank(communicator_, [&] {
+          throw RuntimeFailure(
+              "training stopped at step {}: {} steps in a row had a loss or gradient that is not finite; lower the "
+              "learning rates and resume from the newest checkpoint in {}",
+              progress_.step, progress_.skipped_in_a_row, output_);
+        });
       }
     } else {
       progress_.skipped_in_a_row = 0;
-      follow(report.measured);
+      follow(report, data);
     }
-    log_step(report, seconds_since(step_start));
+    if (leads()) log_step(report, seconds_since(step_start));
     if (every(config_.eval.every_steps)) validate();
     if (every(config_.checkpoint.every_steps)) save();
   }
   if (progress_.step == config_.train.steps && validated_step_ != progress_.step) validate();
   if (saved_step_ != progress_.step) save();
-  line_->finish();
+  if (leads()) line_->finish();
   TrainingResult result{progress_.step, progress_.step * config_.train.tokens_per_step, std::nullopt};
-  if (progress_.step < config_.train.steps) result.signal = stop.received();
+  if (progress_.step < config_.train.steps) result.signal = stop_signal_;
   return result;
 }
 
 }  // namespace
 
-TrainingResult train(const TrainingRequest& request) { return Run(request).run(); }
+TrainingResult train(const TrainingRequest& request, Communicator& communicator) {
+  std::optional<Run> run;
+  on_every_rank(communicator, [&] { run.emplace(request, communicator); });
+  on_every_rank(communicator, [&] { run->agree(); });
+  on_every_rank(communicator, [&] { run->load_weights(); });
+  return run->run();
+}
 
 }  // namespace dlcm

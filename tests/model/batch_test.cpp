@@ -12,7 +12,7 @@ namespace {
 Batch batch_of(const std::vector<int64_t>& lengths) {
   std::mt19937_64 random(5);
   auto batch = test::random_batch(lengths, 64, random);
-  batch.first_token = 1000;
+  batch.index_T = at::arange(1000, 1000 + batch.tokens(), at::kLong);
   return batch;
 }
 
@@ -29,7 +29,7 @@ TEST(BatchParts, AreWholeDocumentsInOrder) {
     EXPECT_LE(static_cast<int64_t>(parts.size()), count);
     int64_t row = 0, documents = 0;
     for (const auto& part : parts) {
-      EXPECT_EQ(part.first_token, 1000 + row);
+      EXPECT_TRUE(at::equal(part.index_T, batch.index_T.narrow(0, row, part.tokens())));
       EXPECT_TRUE(at::equal(part.token_T, batch.token_T.narrow(0, row, part.tokens())));
       EXPECT_TRUE(at::equal(part.target_T, batch.target_T.narrow(0, row, part.tokens())));
       for (const int64_t offset : part.documents.offsets) {

@@ -3,6 +3,8 @@
 
 #include "dlcm/dist/communicator.h"
 
+#include <ATen/Parallel.h>
+
 #include <barrier>
 #include <functional>
 #include <thread>
@@ -76,6 +78,8 @@ inline void on_ranks(int64_t size, const std::function<void(Communicator&)>& bod
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
+      at::get_num_threads();  // its first call takes over the process's number, a later one would undo the next line
+      at::set_num_threads(1);
       Ranks::Member communicator(ranks, rank);
       body(communicator);
     });

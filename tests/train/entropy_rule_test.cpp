@@ -94,9 +94,10 @@ TEST_F(EntropyRule, ItsModelIsKeptInCheckpointsAndNeverTrained) {
   const MixedWindows windows(*data_, config.train.seed, config.train.context);
   WorkerThreads workers(1);
   SingleProcess communicator;
+  Gradients gradients(*model, communicator);
   const auto before = test::parameter(*model, "head.weight").clone();
   for (int64_t step = 0; step < 3; ++step) {
-    optimise(*model, optimizer, read_step(windows, config, step, communicator), step, workers, communicator);
+    optimise(*model, optimizer, gradients, read_step(windows, config, step, communicator), step, workers);
   }
   EXPECT_FALSE(at::equal(test::parameter(*model, "head.weight"), before));
   EXPECT_TRUE(at::equal(save_parameters(*model).tensors.at(name), weight));

@@ -1,9 +1,11 @@
 // The parts of training that are arithmetic: schedule, score histogram, AdamW, and what a resume may change.
 #include "dlcm/train/schedule.h"
 
+#include "dlcm/train/gradients.h"
 #include "dlcm/train/optimizer.h"
 #include "dlcm/train/resume.h"
 #include "dlcm/train/score_histogram.h"
+#include "tests/io/temporary_directory.h"
 #include "tests/support/gradients.h"
 #include "tests/support/models.h"
 
@@ -198,6 +200,8 @@ void set_random_gradients(LanguageModel& model, int step, double size) {
 TEST(AdamW, EqualsItsDefinition) {
   const auto config = optimizer_config();
   const auto model = test::double_model(config);
+  SingleProcess communicator;
+  Gradients gradients_of_model(*model, communicator);
   AdamW optimizer(*model, config);
   std::map<std::string, Expected> expected;
   for (const auto& entry : model->named_parameters()) {
@@ -213,11 +217,11 @@ TEST(AdamW, EqualsItsDefinition) {
       gradients[entry.key()] = values_of(entry.value().grad());
       for (const double g : gradients[entry.key()]) squares += g * g;
     }
-    const double norm = optimizer.gradient_norm();
+    const double norm = gradients_of_model.norm();
     EXPECT_NEAR(norm, std::sqrt(squares), 1e-10 * norm);
     EXPECT_EQ(norm > 2.0, step != 2);
     const double factor = 1.0 / step, scale = std::min(1.0, 2.0 / std::sqrt(squares));
-    optimizer.update(factor, norm);
+    optimizer.update(factor, norm, gradients_of_model.values());
     for (const auto& entry : model->named_parameters()) {
       auto& wanted = expected[entry.key()];
       update_by_hand(wanted, gradients[entry.key()], group_settings(config, role_of(entry.key())), config.optimizer,
@@ -231,10 +235,12 @@ TEST(AdamW, EqualsItsDefinition) {
 TEST(AdamW, DecaysHiddenMatricesAlone) {
   const auto config = optimizer_config();
   const auto model = test::double_model(config), before = test::double_model(config);
+  SingleProcess communicator;
+  const Gradients gradients(*model, communicator);
   AdamW optimizer(*model, config);
   set_zero_gradients(*model);
-  EXPECT_EQ(optimizer.gradient_norm(), 0.0);
-  optimizer.update(1.0, 0.0);
+  EXPECT_EQ(gradients.norm(), 0.0);
+  optimizer.update(1.0, 0.0, gradients.values());
   for (const auto& entry : model->named_parameters()) {
     const auto role = role_of(entry.key());
     const double kept = role == ParameterRole::token_matrix     ? 1 - 0.01 / 4 * 0.5
@@ -247,11 +253,12 @@ TEST(AdamW, DecaysHiddenMatricesAlone) {
 TEST(AdamW, NormOfGradientsThatAreNotFiniteIsNotFinite) {
   const auto config = optimizer_config();
   const auto model = make_model(config);
-  AdamW optimizer(*model, config);
+  SingleProcess communicator;
+  const Gradients gradients(*model, communicator);
   for (const double wrong : {std::nan(""), HUGE_VAL}) {
     set_zero_gradients(*model);
     test::parameter(*model, "head.weight").grad()[3][2] = wrong;
-    EXPECT_FALSE(std::isfinite(optimizer.gradient_norm()));
+    EXPECT_FALSE(std::isfinite(gradients.norm()));
   }
 }
 
@@ -259,20 +266,23 @@ TEST(AdamW, GoesOnFromItsState) {
   const auto config = optimizer_config();
   const auto model = make_model(config), copy = make_model(config);
   AdamW optimizer(*model, config), resumed(*copy, config);
+  SingleProcess communicator;
   const auto update = [&](LanguageModel& target, AdamW& with, int step) {
     set_zero_gradients(target);
     set_random_gradients(target, step, 1.0);
-    with.update(0.7, with.gradient_norm());
+    const Gradients gradients(target, communicator);
+    with.update(0.7, gradients.norm(), gradients.values());
   };
   update(*model, optimizer, 1);
   update(*model, optimizer, 2);
-  SafeTensors state;
-  for (const auto& [name, tensor] : optimizer.state().tensors) state.tensors[name] = tensor.clone();
+  const test::TemporaryDirectory directory;
+  create_safetensors(directory / "state", optimizer.state_shapes());
+  write_slices(directory / "state", optimizer.state());
   {
     const at::NoGradGuard no_gradient;
     for (auto& entry : copy->named_parameters()) entry.value().copy_(test::parameter(*model, entry.key()));
   }
-  resumed.load(state);
+  resumed.load(SafeTensorsFile(directory / "state"));
   update(*model, optimizer, 3);
   update(*copy, resumed, 3);
   for (const auto& entry : copy->named_parameters()) {
@@ -284,12 +294,15 @@ TEST(AdamW, StateOfAnotherModelIsRefused) {
   const auto config = optimizer_config();
   const auto model = make_model(config);
   AdamW optimizer(*model, config);
-  auto missing = optimizer.state();
-  missing.tensors.erase("head.weight.second_moment");
-  EXPECT_THROW(optimizer.load(missing), Error);
-  auto reshaped = optimizer.state();
-  reshaped.tensors["embedding.first_moment"] = at::zeros({3, 3});
-  EXPECT_THROW(optimizer.load(reshaped), Error);
+  const test::TemporaryDirectory directory;
+  auto missing = optimizer.state_shapes();
+  missing.erase("head.weight.second_moment");
+  create_safetensors(directory / "missing", missing);
+  EXPECT_THROW(optimizer.load(SafeTensorsFile(directory / "missing")), Error);
+  auto reshaped = optimizer.state_shapes();
+  reshaped["embedding.first_moment"].sizes = {3, 3};
+  create_safetensors(directory / "reshaped", reshaped);
+  EXPECT_THROW(optimizer.load(SafeTensorsFile(directory / "reshaped")), Error);
 }
 
 // ---- What a resume may change

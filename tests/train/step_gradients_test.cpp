@@ -7,60 +7,20 @@
 #include "dlcm/train/global_parser.h"
 #include "tests/support/gradients.h"
 #include "tests/support/models.h"
+#include "tests/support/ranks.h"
 
 #include <gtest/gtest.h>
 
-#include <barrier>
 #include <map>
 #include <random>
-#include <thread>
 
 namespace dlcm {
 namespace {
 
 using test::distance;
 
-// Ranks that are threads of this process.
-class Ranks {
- public:
-  explicit Ranks(int64_t size) : size_(size), given_(size), barrier_(size) {}
-
-  class Member final : public Communicator {
-   public:
-    Member(Ranks& ranks, int64_t rank) : ranks_(ranks), rank_(rank) {}
-    int64_t rank() const override { return rank_; }
-    int64_t world_size() const override { return ranks_.size_; }
-    void all_reduce_sum(const std::vector<at::Tensor>& tensors) override {
-      const at::NoGradGuard no_gradient;
-      ranks_.given_[rank_].clear();
-      for (const auto& tensor : tensors) ranks_.given_[rank_].push_back(tensor.detach().clone());
-      barrier();
-      for (size_t i = 0; i < tensors.size(); ++i) {
-        auto sum = ranks_.given_[0][i].clone();
-        for (int64_t other = 1; other < ranks_.size_; ++other) sum.add_(ranks_.given_[other][i]);
-        tensors[i].detach().copy_(sum);
-      }
-      barrier();
-    }
-    bool any(bool value) override {
-      auto votes = at::tensor({value ? 1.0 : 0.0}, at::kDouble);
-      all_reduce_sum({votes});
-      return votes.item<double>() > 0.0;
-    }
-    void barrier() override { ranks_.barrier_.arrive_and_wait(); }
-
-   private:
-    Ranks& ranks_;
-    int64_t rank_;
-  };
-
- private:
-  int64_t size_;
-  std::vector<std::vector<at::Tensor>> given_;
-  std::barrier<> barrier_;
-};
-
 constexpr int64_t kWindow = 16, kWindows = 6, kTokens = kWindow * kWindows, kVocabulary = 64, kStep = 7;
+constexpr int64_t kBucketElements = 700;  // several parameters in one, and one that is larger
 
 // One step's tokens: documents of these lengths, cut again at the windows' edges.
 struct StepTokens {
@@ -75,12 +35,13 @@ struct StepTokens {
   // Windows [first, first + count).
   Batch windows(int64_t first, int64_t count) const {
     Batch batch;
-    batch.first_token = first * kWindow;
-    batch.token_T = token_T.narrow(0, batch.first_token, count * kWindow);
-    batch.target_T = target_T.narrow(0, batch.first_token, count * kWindow);
+    const int64_t first_token = first * kWindow;
+    batch.index_T = at::arange(first_token, first_token + count * kWindow, at::kLong);
+    batch.token_T = token_T.narrow(0, first_token, count * kWindow);
+    batch.target_T = target_T.narrow(0, first_token, count * kWindow);
     std::vector<int64_t> offsets;
     for (int64_t t = 0; t < count * kWindow; ++t) {
-      if (starts[batch.first_token + t].item<bool>()) offsets.push_back(t);
+      if (starts[first_token + t].item<bool>()) offsets.push_back(t);
     }
     offsets.push_back(count * kWindow);
     batch.documents = Documents::from_offsets(offsets);
@@ -111,7 +72,8 @@ StepResult run_rank(const Config& config, at::ScalarType type, const StepTokens&
   }
   StepResult result;
   WorkerThreads workers(num_workers);
-  result.measured = step_gradients(*model, batches, tokens.totals, kStep, workers, communicator, forced);
+  Gradients gradients(*model, communicator, Sharding::none, kBucketElements);
+  result.measured = step_gradients(*model, batches, tokens.totals, kStep, workers, gradients, forced);
   for (const auto& entry : model->named_parameters()) result.gradients[entry.key()] = entry.value().grad().clone();
   return result;
 }
@@ -141,20 +103,10 @@ std::vector<StepResult> run_split(const Config& config, at::ScalarType type, con
                                   const at::Tensor& forced_T = {}) {
   const StepTokens tokens;
   std::vector<StepResult> results(split.size());
-  if (split.size() == 1) {
-    SingleProcess communicator;
-    results[0] = run_rank(config, type, tokens, split[0], communicator, forced_T);
-    return results;
-  }
-  Ranks ranks(static_cast<int64_t>(split.size()));
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < split.size(); ++rank) {
-    threads.emplace_back([&, rank] {
-      Ranks::Member communicator(ranks, static_cast<int64_t>(rank));
-      results[rank] = run_rank(config, type, tokens, split[rank], communicator, forced_T);
-    });
-  }
-  for (auto& thread : threads) thread.join();
+  test::on_ranks(static_cast<int64_t>(split.size()), [&](Communicator& communicator) {
+    const auto rank = static_cast<size_t>(communicator.rank());
+    results[rank] = run_rank(config, type, tokens, split[rank], communicator, forced_T);
+  });
   return results;
 }
 
@@ -364,7 +316,8 @@ TEST(StepMeasurement, OtherStepsDrawOtherBoundaries) {
   std::vector<double> rates;
   for (int64_t step = 0; step < 4; ++step) {
     const auto model = test::double_model(config);
-    rates.push_back(step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, communicator)
+    Gradients gradients(*model, communicator);
+    rates.push_back(step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, gradients)
                         .boundary_rate);
   }
   EXPECT_NE(rates, std::vector<double>(4, rates[0]));
