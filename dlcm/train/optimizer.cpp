@@ -111,17 +111,17 @@ std::vector<TensorSlice> AdamW::state() const {
   return slices;
 }
 
-void AdamW::load(const SafeTensorsFile& state) {
+void AdamW::load(const MappedSafeTensors& state) {
   const at::NoGradGuard no_gradient;
   const auto read = [&](const std::string& name, const std::vector<int64_t>& sizes, int64_t first, int64_t count) {
-    const auto found = state.places().find(name);
-    if (found == state.places().end() || found->second.sizes != sizes) {
+    const auto found = state.tensors().find(name);
+    if (found == state.tensors().end() || found->second.shape != sizes) {
       throw Error(
           "the optimiser state has no {} of the model's shape: it belongs to another model; resume with the "
           "configuration it was saved with",
           name);
     }
-    return state.read(name, first, count);
+    return read_slice(state, name, first, count);
   };
   updates_ = read(kUpdates, {1}, 0, 1).item<int64_t>();
   for (auto& group : groups_) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "dlcm/config/config.h"
-#include "dlcm/io/safetensors.h"
+#include "dlcm/io/tensor_slices.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/model/parameters.h"
 #include "dlcm/train/buckets.h"
@@ -35,7 +35,7 @@ class AdamW {
   std::map<std::string, TensorShape> state_shapes() const;
   std::vector<TensorSlice> state() const;
   // Reads the owned pieces. Throws Error where a moment is missing or has another shape.
-  void load(const SafeTensorsFile& state);
+  void load(const MappedSafeTensors& state);
 
  private:
   // The owned elements of one parameter.

@@ -178,7 +178,7 @@ void Run::load_weights() {
   gradients_.emplace(*model_, communicator_, config_.dist.sharding);
   optimizer_.emplace(*model_, config_, gradients_->owned());
   if (origin_ && !fresh_data_) {
-    optimizer_->load(SafeTensorsFile(optimizer_file(origin_path_, /*verify=*/leads())));
+    optimizer_->load(MappedSafeTensors(optimizer_file(origin_path_, /*verify=*/leads())));
   }
   origin_.reset();
   windows_.emplace(data_, config_.train.seed, config_.train.context);

@@ -282,7 +282,7 @@ TEST(AdamW, GoesOnFromItsState) {
     const at::NoGradGuard no_gradient;
     for (auto& entry : copy->named_parameters()) entry.value().copy_(test::parameter(*model, entry.key()));
   }
-  resumed.load(SafeTensorsFile(directory / "state"));
+  resumed.load(MappedSafeTensors(directory / "state"));
   update(*model, optimizer, 3);
   update(*copy, resumed, 3);
   for (const auto& entry : copy->named_parameters()) {
@@ -298,11 +298,11 @@ TEST(AdamW, StateOfAnotherModelIsRefused) {
   auto missing = optimizer.state_shapes();
   missing.erase("head.weight.second_moment");
   create_safetensors(directory / "missing", missing);
-  EXPECT_THROW(optimizer.load(SafeTensorsFile(directory / "missing")), Error);
+  EXPECT_THROW(optimizer.load(MappedSafeTensors(directory / "missing")), Error);
   auto reshaped = optimizer.state_shapes();
   reshaped["embedding.first_moment"].sizes = {3, 3};
   create_safetensors(directory / "reshaped", reshaped);
-  EXPECT_THROW(optimizer.load(SafeTensorsFile(directory / "reshaped")), Error);
+  EXPECT_THROW(optimizer.load(MappedSafeTensors(directory / "reshaped")), Error);
 }
 
 // ---- What a resume may change

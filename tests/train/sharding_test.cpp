@@ -265,7 +265,7 @@ TEST_F(Training, StateGoesThroughAFileFromAnyNumberOfRanksToAnyOther) {
       Gradients gradients(*model, communicator, sharding, 2000);
       AdamW optimizer(*model, config_, gradients.owned());
       if (loads) {
-        optimizer.load(SafeTensorsFile(path));
+        optimizer.load(MappedSafeTensors(path));
       } else {
         std::vector<at::Tensor> values;
         for (const auto& value : gradients.owned()) {
