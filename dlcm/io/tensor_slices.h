@@ -23,9 +23,9 @@ struct TensorSlice {
   at::Tensor values;
 };
 
-// One process makes the file, with zeros in every place, then each writes the slices that it has. Filled, it is the file
-// that save_safetensors writes. Both sync what they have written and throw RuntimeFailure where the disk does not take
-// it.
+// One process makes the file, with zeros in every place, then each writes the slices that it has. Filled, it is the
+// file that save_safetensors writes. Both sync what they have written and throw RuntimeFailure where the disk does not
+// take it.
 void create_safetensors(const std::string& path, const std::map<std::string, TensorShape>& shapes);
 void write_slices(const std::string& path, const std::vector<TensorSlice>& slices);
 

@@ -220,8 +220,7 @@ TEST_F(Training, TenStepsAgreeForEverySplitAndEverySharding) {
   const auto expected = train(1, 8, Sharding::none, at::kDouble)[0];
   EXPECT_NE(expected.reports[0].measured.loss, expected.reports[kSteps - 1].measured.loss);
   // (ranks, windows a micro-batch): 1 x 4, 4 x 1, 2 x 2, and uneven ones.
-  for (const auto& [ranks, windows] :
-       {std::pair<int64_t, int64_t>{1, 2}, {4, 2}, {2, 2}, {3, 1}, {5, 8}}) {
+  for (const auto& [ranks, windows] : {std::pair<int64_t, int64_t>{1, 2}, {4, 2}, {2, 2}, {3, 1}, {5, 8}}) {
     for (const auto sharding : kShardings) {
       SCOPED_TRACE(testing::Message() << ranks << " ranks, " << windows << " windows, " << name_of(sharding));
       for (const auto& rank : train(ranks, windows, sharding, at::kDouble)) expect_near(rank, expected, 1e-9);

@@ -317,8 +317,8 @@ TEST(StepMeasurement, OtherStepsDrawOtherBoundaries) {
   for (int64_t step = 0; step < 4; ++step) {
     const auto model = test::double_model(config);
     Gradients gradients(*model, communicator);
-    rates.push_back(step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, gradients)
-                        .boundary_rate);
+    rates.push_back(
+        step_gradients(*model, {tokens.windows(0, kWindows)}, tokens.totals, step, workers, gradients).boundary_rate);
   }
   EXPECT_NE(rates, std::vector<double>(4, rates[0]));
 }
