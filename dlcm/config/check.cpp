@@ -152,7 +152,7 @@ void check_training(const Config& config) {
   check_size("eval.tokens", config.eval.tokens, 1, kMostSteps);
   check_size("checkpoint.every_steps", config.checkpoint.every_steps, 0, kMostSteps);
   check_size("checkpoint.keep", config.checkpoint.keep);
-  check_range("dist.timeout_seconds", config.dist.timeout_seconds, 1e-3, 1e6);
+  check_range("dist.timeout_seconds", config.dist.timeout_seconds, 0.5, 1e6);
 }
 
 }  // namespace

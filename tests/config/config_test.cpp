@@ -56,6 +56,7 @@ void randomize(Table& table, std::mt19937_64& generator) {
       field = std::uniform_real_distribution<double>(0.0, 0.999)(generator);
       if (key == "ratio" || key == "rope_theta") field = 1.0 / field;
       if (key == "temperature") field += 0.1;
+      if (key == "timeout_seconds") field += 0.5;
     } else if constexpr (std::is_same_v<Field, int64_t>) {
       if (key == "seed") field = static_cast<int64_t>(generator() >> 3);
       if (key == "steps" || key == "every_steps") field = static_cast<int64_t>(1 + generator() % (1ULL << 40));
