@@ -91,7 +91,9 @@ TEST(MpiRank, Collectives) {
     EXPECT_EQ(communicator.traffic().bytes_sent - traffic.bytes_sent, (ranks - 1) * (8 + 10 * (ranks - 1)));
   }
   EXPECT_TRUE(communicator.any(rank == ranks - 1));
-  EXPECT_THROW(communicator.all_gather(at::zeros({ranks + 1})), c10::Error) << "unequal parts";
+  if (ranks > 1) {
+    EXPECT_THROW(communicator.all_gather(at::zeros({ranks + 1})), c10::Error) << "unequal parts";
+  }
   EXPECT_THROW(communicator.reduce_scatter_sum(at::zeros({ranks}, at::kByte)), c10::Error);
 }
 
