@@ -10,7 +10,7 @@
 namespace dlcm {
 namespace {
 
-Config base() { return load_config(std::string(DLCM_SOURCE_DIR) + "/configs/base.toml"); }
+Config base() { return load_config(DLCM_SOURCE_DIR "/configs/base.toml"); }
 
 Cluster machines(int64_t devices) {
   return {.devices = devices,
