@@ -366,8 +366,9 @@ std::set<std::string> allowed_keys(bool calibrate, int64_t step) {
 }
 
 const std::set<std::string> kAlwaysFree{
-    "eval.every_steps", "eval.tokens",   "checkpoint.every_steps",         "checkpoint.keep",      "data.path",
-    "train.threads",    "train.workers", "train.activation_checkpointing", "train.log_every_steps"};
+    "eval.every_steps",    "eval.tokens",   "checkpoint.every_steps",         "checkpoint.keep",       "data.path",
+    "train.threads",       "train.workers", "train.activation_checkpointing", "train.log_every_steps", "dist.sharding",
+    "dist.timeout_seconds"};
 
 std::set<std::string> with(std::set<std::string> keys, const std::set<std::string>& more) {
   keys.insert(more.begin(), more.end());
