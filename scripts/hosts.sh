@@ -59,6 +59,27 @@ down() {
   ip link delete "${PREFIX}br" 2>/dev/null || true
 }
 
+# Returns when the host is reached again: the kernel takes up to some seconds to notice a carrier. Before, what still runs
+# there must have found out that it is alone: a daemon of mpirun that ends later takes the next one's files with it.
+join() {
+  for ((attempt = 0; attempt < 300; attempt++)); do
+    if [[ -z $(ip netns pids "$PREFIX$1") ]]; then break; fi
+    sleep 0.1
+  done
+  ip link set "${PREFIX}v$1" up
+  for ((attempt = 0; attempt < 100; attempt++)); do
+    if reaches 0 "$1" && reaches "$1" 0; then return; fi
+    sleep 0.1
+  done
+  echo "host$1 is still cut off 10 s after its cable was plugged in" >&2
+  return 1
+}
+
+# Whether host $1 gets an answer of host $2, which has no service on port 9 and says so.
+reaches() {
+  [[ $(timeout 1 ip netns exec "$PREFIX$1" bash -c "</dev/tcp/$NETWORK.$(($2 + 1))/9" 2>&1) == *refused* ]]
+}
+
 run_mpirun() {
   local host list=()
   for host in $(hosts); do list+=("$NETWORK.$((host + 1)):1"); done
@@ -74,7 +95,7 @@ case ${1:-} in
   up) [[ $# -ge 2 ]] || usage; up "$2" "${3:-}" ;;
   mpirun) shift; run_mpirun "$@" ;;
   cut) ip link set "${PREFIX}v$2" down ;;
-  join) ip link set "${PREFIX}v$2" up ;;
+  join) join "$2" ;;
   bytes) for host in $(hosts); do
     echo "host$host $(ip netns exec "$PREFIX$host" cat /sys/class/net/eth0/statistics/tx_bytes)"
   done ;;

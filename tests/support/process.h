@@ -74,9 +74,19 @@ class Process {
     return false;
   }
 
+  // A process that has not ended within five minutes hangs: it is killed, and the test fails.
   Finished wait() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(5);
     int status = 0;
-    EXPECT_EQ(::waitpid(child_, &status, 0), child_);
+    while (::waitpid(child_, &status, WNOHANG) == 0) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        ADD_FAILURE() << "killed after 5 minutes: " << content_of(scratch_ + ".messages");
+        ::kill(child_, SIGKILL);
+        ::waitpid(child_, &status, 0);
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content_of(scratch_ + ".output"),
             content_of(scratch_ + ".messages")};
   }
