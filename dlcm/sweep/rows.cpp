@@ -45,14 +45,19 @@ std::string run_key(const Config& config, const std::string& data_hash) {
   return hash_bytes(to_toml(counted) + data_hash).substr(0, kKeyDigits);
 }
 
+Row axes_of(const SweepPoint& point) {
+  auto axes = Row::object();
+  for (const auto& [axis, label] : point.labels) axes[axis] = label;
+  return axes;
+}
+
 Row make_row(const SweepPoint& point, const std::string& key, const std::string& data_hash, const std::string& run,
              const std::string& run_directory, const std::string& problem) {
   const auto& config = point.config;
   const auto count = count_parameters(config);
   const double flops = kTrainingFlopsPerForward * expected_flops_per_token(config).total();
   const auto tokens = static_cast<double>(config.train.steps * config.train.tokens_per_step);
-  Row row{{"key", key}, {"axes", Row::object()}, {"status", problem.empty() ? "done" : "failed"}};
-  for (const auto& [axis, label] : point.labels) row["axes"][axis] = label;
+  Row row{{"key", key}, {"axes", axes_of(point)}, {"status", problem.empty() ? "done" : "failed"}};
   if (!problem.empty()) row["problem"] = problem;
   row["seed"] = config.train.seed;
   row["steps"] = config.train.steps;

@@ -21,6 +21,9 @@ std::string run_key(const Config& config, const std::string& data_hash);
 // below the sweep's), `data_hash` and `config` (TOML).
 using Row = nlohmann::ordered_json;
 
+// Where a point lies: its label by axis.
+Row axes_of(const SweepPoint& point);
+
 // The row of a finished run from its metrics; `problem` is why it failed, or empty.
 Row make_row(const SweepPoint& point, const std::string& key, const std::string& data_hash, const std::string& run,
              const std::string& run_directory, const std::string& problem);

@@ -297,8 +297,9 @@ SweepResult Sweep::run() {
     const auto* row = row_of(point);
     if (row == nullptr) continue;
     result.rows.push_back(*row);
+    result.rows.back()["axes"] = axes_of(point);  // another sweep may have trained it, under names of its own
     const auto value = number_of(*row, spec_.objective);
-    if (value && (!result.best || *value < *number_of(*result.best, spec_.objective))) result.best = *row;
+    if (value && (!result.best || *value < *number_of(*result.best, spec_.objective))) result.best = result.rows.back();
   }
   result.trained = trained_;
   if (stop_signal != 0) result.signal = static_cast<int>(stop_signal);

@@ -96,6 +96,14 @@ TEST_F(Sweeps, TrainEveryRunOnceAndWriteRows) {
   EXPECT_EQ(more.trained, 2);
   EXPECT_EQ(more.rows.size(), 6U);
 
+  // Another sweep of the same runs gives them names of its own.
+  const auto other = run("[[axis]]\nname = \"lot\"\nkeys = [\"train.seed\"]\nlabels = [\"first\"]\nvalues = [[1]]\n");
+  EXPECT_EQ(other.trained, 0);
+  ASSERT_EQ(other.rows.size(), 1U);
+  EXPECT_EQ(other.rows[0]["key"], first.rows[0]["key"]);
+  EXPECT_EQ(other.rows[0]["axes"].dump(), R"({"lot":"first"})");
+  EXPECT_EQ(other.best->dump(), other.rows[0].dump());
+
   const auto page = chart_page(sweep_page(RowStore(output_).rows(), "sweep"));
   EXPECT_TRUE(has(page, "6 runs; the least validation loss"));
   EXPECT_TRUE(has(page, "Validation loss"));
