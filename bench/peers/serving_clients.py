@@ -116,10 +116,10 @@ def write_tasks(folder, items, limit, bos):
 
 
 def run_harness(base, folder, tasks, context):
-    arguments = (f"model=served,base_url={base}/v1/completions,tokenizer_backend=remote,num_concurrent=4,batch_size=8,"
-                 f"max_length={context}")
+    arguments = (f"model=served,base_url={base}/v1/completions,tokenizer_backend=remote,num_concurrent=4,"
+                 f"max_length={context + 2}")  # it takes 2 off for a window: dlcm eval's then predict `context` tokens, too
     arguments = arguments.replace("model=served", f"model={requests.get(f'{base}/v1/models').json()['data'][0]['id']}")
-    command = [str(pathlib.Path(sys.executable).parent / "lm_eval"), "--model", "local-completions", "--model_args", arguments,
+    command = [str(pathlib.Path(sys.executable).parent / "lm_eval"), "--model", "local-completions", "--model_args", arguments, "--batch_size", "8",
                "--tasks", ",".join(tasks), "--include_path", str(folder), "--output_path", str(folder / "out")]
     print("$", " ".join(command))
     done = subprocess.run(command, capture_output=True, text=True)
