@@ -2,6 +2,7 @@
 #include "bench/attention.h"
 #include "bench/decoding.h"
 #include "bench/evaluation.h"
+#include "bench/kernels.h"
 #include "bench/serving.h"
 #include "bench/tokenization.h"
 #include "bench/training.h"
@@ -217,6 +218,40 @@ void add_serving(CLI::App& bench) {
   });
 }
 
+void add_kernels(CLI::App& bench) {
+  auto* subject = bench.add_subcommand("kernels", "Products, cached attention and threads of the inference engine");
+  const auto common = std::make_shared<Common>();
+  const auto arguments = std::make_shared<KernelBench>();
+  add_common(*subject, common);
+  const auto add_numbers = [&](const char* name, std::vector<int64_t>& numbers, const char* meaning) {
+    subject->add_option(name, numbers, meaning)->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
+  };
+  const auto add_number = [&](const char* name, int64_t& number, const char* meaning) {
+    subject->add_option(name, number, meaning)->capture_default_str()->check(CLI::PositiveNumber);
+  };
+  add_number("--outputs", arguments->outputs, "rows of the weights");
+  add_number("--inputs", arguments->inputs, "columns of the weights");
+  add_numbers("--rows", arguments->rows, "N,...: rows of activations");
+  add_number("--heads", arguments->heads, "query heads");
+  add_number("--kv-heads", arguments->kv_heads, "key heads; they divide the query heads");
+  add_number("--head-size", arguments->head_size, "numbers in a head");
+  add_numbers("--places", arguments->places, "N,...: places in the caches");
+  add_numbers("--query-rows", arguments->query_rows, "N,...: rows that attend");
+  add_number("--memory", arguments->memory_bytes, "bytes of weights or caches to read in turn");
+  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  subject->callback([common, arguments] {
+    if (arguments->heads % arguments->kv_heads != 0) {
+      throw Error("expected --kv-heads that divides --heads, found {} and {}", arguments->kv_heads, arguments->heads);
+    }
+    arguments->threads = common->threads;
+    if (common->threads > 0) at::set_num_threads(common->threads);
+    const auto lines = bench_kernels(*arguments);
+    print(*common, lines, kernel_table(lines));
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, int& /*status*/) {
@@ -226,6 +261,7 @@ void add_bench(CLI::App& app, int& /*status*/) {
   add_training(*verb);
   add_tokenization(*verb);
   add_evaluation(*verb);
+  add_kernels(*verb);
   add_decoding(*verb);
   add_serving(*verb);
 }
