@@ -138,7 +138,9 @@ def compare_harness(dlcm, model, base, items, limit, text):
         folder = pathlib.Path(name)
         tasks = list(write_tasks(folder, items, limit, tokenizer["bos_token"]))
         document = folder / "text.jsonl"
-        document.write_text(json.dumps({"text": text.read_text(encoding="utf-8")}) + "\n", encoding="utf-8")
+        # A special token's name is that token in a prompt, and plain text in a document of `dlcm eval`.
+        plain = text.read_text(encoding="utf-8").replace(tokenizer["eos_token"], "").replace(tokenizer["bos_token"], "")
+        document.write_text(json.dumps({"text": plain}) + "\n", encoding="utf-8")
         rolling = {"task": "served_text", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(document)}},
                    "test_split": "test", "output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}",
                    "metric_list": [{"metric": "bits_per_byte"}]}
