@@ -77,9 +77,7 @@ TEST_F(DataVerb, GoesOnAfterASignalAndAfterAFullDisk) {
 
   const auto output = directory_ / "data";
   test::Process process(directory_ / "stopped", arguments({"--input", input, "--output", output}));
-  while (!std::filesystem::exists(output + ".partial/train-00000.shard.partial")) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  ASSERT_TRUE(process.wait_for_file(output + ".partial/train-00000.shard.partial"));
   process.signal(SIGTERM);
   const auto stopped = process.wait();
   EXPECT_EQ(stopped.status, 143) << stopped.messages;

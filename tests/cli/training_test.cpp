@@ -3,6 +3,7 @@
 #include "dlcm/io/metrics.h"
 #include "tests/io/temporary_directory.h"
 #include "tests/support/process.h"
+#include "tests/support/words.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,26 +16,12 @@ namespace {
 
 const std::string kConfig = std::string(DLCM_SOURCE_DIR) + "/configs/tiny.toml";
 
-// Documents of words drawn from a small dictionary, some longer than the context.
-std::string text_of_words(int seed, int documents) {
-  const std::vector<std::string> words{"the ",  "cat ", "sat ",        "on ",        "a ",
-                                       "mat. ", "然后", "return x;\n", "1 + 1 = 2, "};
-  std::mt19937 random(static_cast<unsigned>(seed));
-  std::string text;
-  for (int document = 0; document < documents; ++document) {
-    const auto length = 5 + random() % 60;
-    for (unsigned i = 0; i < length; ++i) text += words[random() % words.size()];
-    text += "\n<|endoftext|>\n";
-  }
-  return text;
-}
-
 class Training : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     directory_ = std::make_unique<test::TemporaryDirectory>();
-    for (const auto& [name, seed] : {std::pair{"data", 1}, std::pair{"other-data", 2}}) {
-      test::overwrite(path(std::string(name) + ".txt"), text_of_words(seed, 200));
+    for (const auto& [name, seed] : {std::pair{"data", 1U}, std::pair{"other-data", 2U}}) {
+      test::overwrite(path(std::string(name) + ".txt"), test::text_of_words(seed, 200));
       const auto built = run({"data", "build", "--tokenizer", "bytes", "--input", path(std::string(name) + ".txt"),
                               "--output", path(name)});
       ASSERT_EQ(built.status, 0) << built.messages;
@@ -99,7 +86,7 @@ TEST_F(Training, KilledAtAnyStepAndResumedGivesTheSameWeightsAndMomentsBitForBit
   for (int kill = 0; kill < 3; ++kill) {
     const auto output = "killed" + std::to_string(kill);
     test::Process process(path("killed"), training(output));
-    const auto lines = static_cast<long>(1 + random() % 55);
+    const auto lines = static_cast<long>(1 + random() % 40);
     ASSERT_TRUE(process.wait_for_lines(path(output) + "/metrics.jsonl", lines));
     process.signal(SIGKILL);
     EXPECT_EQ(process.wait().status, 128 + SIGKILL);

@@ -5,13 +5,14 @@
 #include "dlcm/io/metrics.h"
 #include "tests/io/temporary_directory.h"
 #include "tests/support/mpi.h"
+#include "tests/support/words.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,7 +23,7 @@ class DistributedTraining : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     directory_ = std::make_unique<TemporaryDirectory>();
-    overwrite(path("text.txt"), text_of_words(200));
+    overwrite(path("text.txt"), text_of_words(11, 200));
     const auto built = Process(path("scratch"), {"data", "build", "--tokenizer", "bytes", "--input", path("text.txt"),
                                                  "--output", path("data")})
                            .wait();
@@ -51,8 +52,13 @@ class DistributedTraining : public testing::Test {
     return steps;
   }
   static Checkpoint checkpoint_of(const std::string& output) { return load_checkpoint(path(output), true); }
+  static std::string checkpoint_path(const std::string& output, int64_t step) {
+    return fmt::format("{}/step-{:08}", path(output), step);
+  }
   static void expect_same(const std::string& output, const std::string& expected_output) {
-    const auto actual = checkpoint_of(output), expected = checkpoint_of(expected_output);
+    expect_same(checkpoint_of(output), checkpoint_of(expected_output));
+  }
+  static void expect_same(const Checkpoint& actual, const Checkpoint& expected) {
     EXPECT_EQ(actual.step, expected.step);
     for (const auto& [left, right] :
          {std::pair{&actual.model, &expected.model}, std::pair{&actual.optimizer, &expected.optimizer}}) {
@@ -75,18 +81,6 @@ class DistributedTraining : public testing::Test {
   }
 
  private:
-  static std::string text_of_words(int documents) {
-    const std::vector<std::string> words{"the ", "cat ", "sat ", "on ", "a ", "mat. ", "return x;\n", "1 + 1 = 2, "};
-    std::mt19937 random(11);
-    std::string text;
-    for (int document = 0; document < documents; ++document) {
-      const auto length = 5 + random() % 60;
-      for (unsigned i = 0; i < length; ++i) text += words[random() % words.size()];
-      text += "\n<|endoftext|>\n";
-    }
-    return text;
-  }
-
   static inline std::unique_ptr<TemporaryDirectory> directory_;
 };
 

@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -64,14 +66,16 @@ class Process {
 
   void signal(int number) const { ::kill(child_, number); }
 
-  // True when the file holds at least `lines` line ends within a minute, before the process ends.
-  bool wait_for_lines(const std::string& path, long lines) const {
-    for (int attempt = 0; attempt < 12000; ++attempt) {
+  // True when the file holds at least `lines` line ends within a minute.
+  static bool wait_for_lines(const std::string& path, long lines) {
+    return wait_for([&] {
       const auto content = content_of(path);
-      if (std::count(content.begin(), content.end(), '\n') >= lines) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
+      return std::count(content.begin(), content.end(), '\n') >= lines;
+    });
+  }
+  // True when there is such a file or folder within a minute.
+  static bool wait_for_file(const std::string& path) {
+    return wait_for([&] { return std::filesystem::exists(path); });
   }
 
   // A process that has not ended within five minutes hangs: it is killed, and the test fails.
@@ -92,6 +96,14 @@ class Process {
   }
 
  private:
+  static bool wait_for(const std::function<bool()>& happened) {
+    for (int attempt = 0; attempt < 12000; ++attempt) {
+      if (happened()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+  }
+
   std::string scratch_;
   pid_t child_ = -1;
 };
