@@ -1,5 +1,5 @@
 // The MPI communicator under mpirun: this binary starts itself on several ranks. What a rank does is in the tests
-// MpiRank.*, which skip themselves elsewhere.
+// MpiRank.*, which exist there alone.
 #include "dlcm/dist/mpi_communicator.h"
 
 #include "tests/io/temporary_directory.h"
@@ -20,8 +20,6 @@ namespace {
 constexpr double kTimeoutSeconds = 1.5;
 // What mpirun itself may take to end a job, on a busy machine.
 constexpr double kMpirunSeconds = 30.0;
-
-bool is_rank() { return std::getenv("OMPI_COMM_WORLD_RANK") != nullptr; }
 
 struct Ended {
   test::Finished finished;
@@ -49,8 +47,7 @@ at::Tensor sum_of(int64_t ranks, int64_t seed, int64_t count, at::ScalarType typ
   return sum;
 }
 
-TEST(MpiRank, Collectives) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void collectives() {
   MpiCommunicator communicator;
   communicator.watch(30.0);
   const int64_t ranks = communicator.world_size(), rank = communicator.rank();
@@ -98,8 +95,7 @@ TEST(MpiRank, Collectives) {
 }
 
 // Longer than the timeout without a collective: heartbeats alone keep the job alive.
-TEST(MpiRank, IsBusyForLong) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void is_busy_for_long() {
   MpiCommunicator communicator;
   communicator.watch(kTimeoutSeconds);
   if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::duration<double>(3 * kTimeoutSeconds));
@@ -114,28 +110,23 @@ void fall_out(int64_t who, const std::function<void()>& how) {
   communicator.barrier();
 }
 
-TEST(MpiRank, OneIsStopped) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void one_is_stopped() {
   fall_out(2, [] { ::raise(SIGSTOP); });
 }
 
-TEST(MpiRank, TheFirstIsStopped) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void the_first_is_stopped() {
   fall_out(0, [] { ::raise(SIGSTOP); });
 }
 
-TEST(MpiRank, OneIsKilled) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void one_is_killed() {
   fall_out(1, [] { ::raise(SIGKILL); });
 }
 
-TEST(MpiRank, OneDoesNothing) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void one_does_nothing() {
   fall_out(1, [] { std::this_thread::sleep_for(std::chrono::hours(1)); });
 }
 
-TEST(MpiRank, OneEndsTheJob) {
-  if (!is_rank()) GTEST_SKIP() << "runs under mpirun, started by another test";
+void one_ends_the_job() {
   MpiCommunicator communicator;
   communicator.watch(kTimeoutSeconds);
   communicator.barrier();
@@ -143,10 +134,34 @@ TEST(MpiRank, OneEndsTheJob) {
   communicator.barrier();
 }
 
+// What a rank does, tests that exist in the processes that mpirun has started and nowhere else.
+class MpiRank : public testing::Test {
+ public:
+  explicit MpiRank(void (*body)()) : body_(body) {}
+  void TestBody() override { body_(); }
+
+ private:
+  void (*body_)();
+};
+
+[[maybe_unused]] const bool kRegistered = [] {
+  if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return false;
+  const std::vector<std::pair<const char*, void (*)()>> bodies{
+      {"Collectives", collectives},        {"IsBusyForLong", is_busy_for_long},
+      {"OneIsStopped", one_is_stopped},    {"TheFirstIsStopped", the_first_is_stopped},
+      {"OneIsKilled", one_is_killed},      {"OneDoesNothing", one_does_nothing},
+      {"OneEndsTheJob", one_ends_the_job},
+  };
+  for (const auto& [name, body] : bodies) {
+    testing::RegisterTest("MpiRank", name, nullptr, nullptr, __FILE__, __LINE__,
+                          [body = body]() -> MpiRank* { return new MpiRank(body); });
+  }
+  return true;
+}();
+
 class Mpi : public testing::Test {
  protected:
   void SetUp() override {
-    if (is_rank()) GTEST_SKIP() << "this process is a rank";
     if (!test::has_mpirun()) GTEST_SKIP() << "mpirun is not installed (Debian package openmpi-bin)";
   }
 };
