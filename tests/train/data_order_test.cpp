@@ -1,12 +1,10 @@
 // Invariant: a step's windows, their places and their draws are the same whatever the ranks and the micro-batches.
-#include "dlcm/data/build.h"
 #include "dlcm/train/run.h"
-#include "tests/io/temporary_directory.h"
+#include "tests/support/mixture.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
-#include <sstream>
 
 namespace dlcm {
 namespace {
@@ -25,21 +23,8 @@ class Rank final : public Communicator {
 };
 
 std::string make_mixture(const test::TemporaryDirectory& directory) {
-  std::string file;
-  for (const std::string name : {"web", "code", "mathematics"}) {
-    std::string text;
-    for (int index = 0; index < 300; ++index) text += name + std::to_string(index) + "\n<|endoftext|>\n";
-    test::overwrite(directory / (name + ".txt"), text);
-    std::istringstream none;
-    build_data({.tokenizer = "bytes",
-                .inputs = {directory / (name + ".txt")},
-                .validation_fraction = 0,
-                .output = directory / name},
-               none);
-    file += fmt::format("[[source]]\ndata = \"{}\"\nweight = {}\n", name, name.size());
-  }
-  test::overwrite(directory / "mixture.toml", file);
-  return directory / "mixture.toml";
+  return test::make_mixture(directory, {"web", "code", "mathematics"}, 300,
+                            [](const std::string& name, int index) { return name + std::to_string(index); });
 }
 
 // The windows of one step by their place in it: tokens, then targets.

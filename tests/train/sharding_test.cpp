@@ -1,10 +1,9 @@
 // Invariant 3 over whole steps: whatever the ranks, the micro-batches and what is sharded, ten optimiser steps give the
 // same weights to rounding, and the same bits where only the sharding differs.
-#include "dlcm/data/build.h"
 #include "dlcm/train/balance.h"
 #include "dlcm/train/run.h"
-#include "tests/io/temporary_directory.h"
 #include "tests/support/gradients.h"
+#include "tests/support/mixture.h"
 #include "tests/support/models.h"
 #include "tests/support/ranks.h"
 
@@ -13,7 +12,6 @@
 #include <map>
 #include <numeric>
 #include <random>
-#include <sstream>
 
 namespace dlcm {
 namespace {
@@ -127,24 +125,10 @@ TEST(Balance, LongDocumentsAndShortConceptsCostMore) {
 // ---- Training
 
 std::string make_mixture(const test::TemporaryDirectory& directory) {
-  std::string file;
-  for (const std::string name : {"web", "code"}) {
-    std::string text;
-    for (int index = 0; index < 200; ++index) {
-      text += std::string(1 + static_cast<size_t>(index * 7 % 40), name[static_cast<size_t>(index) % name.size()]) +
-              std::to_string(index) + "\n<|endoftext|>\n";
-    }
-    test::overwrite(directory / (name + ".txt"), text);
-    std::istringstream none;
-    build_data({.tokenizer = "bytes",
-                .inputs = {directory / (name + ".txt")},
-                .validation_fraction = 0,
-                .output = directory / name},
-               none);
-    file += fmt::format("[[source]]\ndata = \"{}\"\nweight = {}\n", name, name.size());
-  }
-  test::overwrite(directory / "mixture.toml", file);
-  return directory / "mixture.toml";
+  return test::make_mixture(directory, {"web", "code"}, 200, [](const std::string& name, int index) {
+    return std::string(1 + static_cast<size_t>(index * 7 % 40), name[static_cast<size_t>(index) % name.size()]) +
+           std::to_string(index);
+  });
 }
 
 struct Trained {
