@@ -178,8 +178,13 @@ TEST(Sampler, SettingsOutOfRangeAreRefused) {
   EXPECT_THROW(check_sampling({.top_k = -1}), Error);
   for (const double top_p : {0.0, -0.5, 1.0001, nan}) EXPECT_THROW(check_sampling({.top_p = top_p}), Error) << top_p;
   for (const double min_p : {-0.1, 1.1, nan}) EXPECT_THROW(check_sampling({.min_p = min_p}), Error) << min_p;
-  EXPECT_NO_THROW(check_sampling({}));
-  EXPECT_NO_THROW(check_sampling({.temperature = 0.0, .top_k = 1 << 30, .top_p = 1.0, .min_p = 1.0}));
+  // The edges of what is allowed: a most likely token comes of each.
+  const std::vector<float> logits_V{0.5f, 2.0f, 1.0f};
+  for (const auto& edge : {SamplingSettings{.temperature = 0.0, .top_k = 1 << 30, .top_p = 1.0, .min_p = 1.0},
+                           SamplingSettings{.top_k = 1}, SamplingSettings{.min_p = 1.0}}) {
+    check_sampling(edge);
+    EXPECT_EQ(sample(logits_V, edge, 0.99), 1);
+  }
 }
 
 }  // namespace

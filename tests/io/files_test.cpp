@@ -104,7 +104,10 @@ TEST(RunLock, KilledProcessGivesItsLockBack) {
   EXPECT_NE(text.find(fmt::format("process {})", child)), std::string::npos) << text;
   ::kill(child, SIGKILL);
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  EXPECT_NO_THROW(RunLock{directory.path()});
+  {
+    const RunLock next(directory.path());
+    EXPECT_EQ(std::stoi(read_file(directory / "lock")), ::getpid());
+  }
   ::close(ready[0]);
   ::close(ready[1]);
 }

@@ -152,8 +152,10 @@ TEST(CompletionRequest, RefusesWhatWouldBeIgnoredSilently) {
     const auto words = refusal([&] { completion(std::string("{") + field + "}"); });
     EXPECT_NE(words.find("is not supported here"), std::string::npos) << field << words;
   }
-  EXPECT_NO_THROW(completion(R"({"best_of": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {},
-      "suffix": "", "tools": [], "response_format": {"type": "text"}})"));
+  const auto request = completion(R"({"prompt": "a", "best_of": 1, "presence_penalty": 0, "frequency_penalty": 0.0,
+      "logit_bias": {}, "suffix": "", "tools": [], "response_format": {"type": "text"}})");
+  EXPECT_EQ(*request.prompts.at(0).text, "a");
+  EXPECT_EQ(request.samples, 1);
 }
 
 TEST(CompletionRequest, NothingMadeOfPiecesOfRequestsBreaksIt) {
