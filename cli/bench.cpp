@@ -38,6 +38,23 @@ void add_common(CLI::App& subject, const std::shared_ptr<Common>& common) {
   subject.add_flag("--json", common->json, "print one JSON object a line");
 }
 
+// A whole number from 1.
+template <typename Number>
+void add_number(CLI::App& subject, const char* name, Number& number, const char* meaning) {
+  subject.add_option(name, number, meaning)->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+// Several of them, N,...
+void add_numbers(CLI::App& subject, const char* name, std::vector<int64_t>& numbers, const char* meaning) {
+  subject.add_option(name, numbers, meaning)->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+void check_heads(int64_t heads, int64_t kv_heads) {
+  if (heads % kv_heads != 0) {
+    throw Error("expected --kv-heads that divides --heads, found {} and {}", kv_heads, heads);
+  }
+}
+
 void print(const Common& common, const std::vector<nlohmann::json>& lines, const std::string& table) {
   if (!common.json) {
     fmt::print("{}", table);
@@ -54,21 +71,13 @@ void add_attention(CLI::App& bench) {
   subject->add_option("--tokens", arguments->lengths, "lengths of the sequence")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  subject->add_option("--heads", arguments->heads, "query heads")->capture_default_str()->check(CLI::PositiveNumber);
-  subject->add_option("--kv-heads", arguments->kv_heads, "key heads; they divide the query heads")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--head-size", arguments->head_size, "numbers in a head")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--heads", arguments->heads, "query heads");
+  add_number(*subject, "--kv-heads", arguments->kv_heads, "key heads; they divide the query heads");
+  add_number(*subject, "--head-size", arguments->head_size, "numbers in a head");
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->add_flag("--alone", arguments->alone, "range attention forward, without its peers");
   subject->callback([common, arguments] {
-    if (arguments->heads % arguments->kv_heads != 0) {
-      throw Error("expected --kv-heads that divides --heads, found {} and {}", arguments->kv_heads, arguments->heads);
-    }
+    check_heads(arguments->heads, arguments->kv_heads);
     if (common->threads > 0) at::set_num_threads(common->threads);
     const auto lines = bench_attention(*arguments);
     print(*common, lines, attention_table(lines));
@@ -91,9 +100,7 @@ void add_training(CLI::App& bench) {
   subject->add_option("--set", arguments->settings, "KEY=VALUE in place of what the files say")
       ->allow_extra_args(false);
   subject->add_option("--data", arguments->data, "a data set to read the tokens from; without it they are random");
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
     if (common->threads > 0) at::set_num_threads(common->threads);
     for (const auto& path : arguments->configs) {
@@ -123,9 +130,7 @@ void add_tokenization(CLI::App& bench) {
   subject->add_option("--tokenizer", arguments->tokenizer, "a SentencePiece model, a tokenizer.json, or bytes")
       ->required();
   subject->add_option("--text", arguments->texts, "text files")->required();
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
     arguments->threads = common->threads;
     const auto lines = bench_tokenization(*arguments);
@@ -143,12 +148,8 @@ void add_evaluation(CLI::App& bench) {
   subject->add_option("--items", arguments->items, "folder that holds NAME.jsonl for a task without a file")
       ->capture_default_str();
   subject->add_option("--shots", arguments->shots, "examples before each question")->capture_default_str();
-  subject->add_option("--limit", arguments->limit, "items of each task")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--limit", arguments->limit, "items of each task");
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
     arguments->threads = common->threads;
     const auto lines = bench_evaluation(*arguments);
@@ -162,27 +163,13 @@ void add_decoding(CLI::App& bench) {
   const auto arguments = std::make_shared<DecodingBench>();
   add_common(*subject, common);
   subject->add_option("--model", arguments->models, "exported files; they take turns")->required();
-  subject->add_option("--context", arguments->contexts, "N,...: ids before the measured ones")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--streams", arguments->streams, "N,...: sequences side by side")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--segment", arguments->segment, "tokens of each concept, forced")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--tokens", arguments->tokens, "decoded in each stream and round")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--prompt", arguments->prompt, "ids of the prompt whose reading is measured")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_numbers(*subject, "--context", arguments->contexts, "N,...: ids before the measured ones");
+  add_numbers(*subject, "--streams", arguments->streams, "N,...: sequences side by side");
+  add_number(*subject, "--segment", arguments->segment, "tokens of each concept, forced");
+  add_number(*subject, "--tokens", arguments->tokens, "decoded in each stream and round");
+  add_number(*subject, "--prompt", arguments->prompt, "ids of the prompt whose reading is measured");
   add_cache_option(*subject, arguments->cache);
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
     arguments->threads = common->threads;
     if (common->threads > 0) at::set_num_threads(common->threads);
@@ -197,20 +184,11 @@ void add_serving(CLI::App& bench) {
   const auto arguments = std::make_shared<ServingBench>();
   add_common(*subject, common);
   subject->add_option("--model", arguments->models, "run directories, checkpoints or exported files")->required();
-  subject->add_option("--streams", arguments->streams, "N,...: clients at a time")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--prompt", arguments->prompt, "ids of each prompt")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  subject->add_option("--tokens", arguments->tokens, "that each client is sent")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_numbers(*subject, "--streams", arguments->streams, "N,...: clients at a time");
+  add_number(*subject, "--prompt", arguments->prompt, "ids of each prompt");
+  add_number(*subject, "--tokens", arguments->tokens, "that each client is sent");
   add_cache_option(*subject, arguments->cache);
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
     arguments->threads = common->threads;
     const auto lines = bench_serving(*arguments);
@@ -223,28 +201,18 @@ void add_kernels(CLI::App& bench) {
   const auto common = std::make_shared<Common>();
   const auto arguments = std::make_shared<KernelBench>();
   add_common(*subject, common);
-  const auto add_numbers = [&](const char* name, std::vector<int64_t>& numbers, const char* meaning) {
-    subject->add_option(name, numbers, meaning)->delimiter(',')->capture_default_str()->check(CLI::PositiveNumber);
-  };
-  const auto add_number = [&](const char* name, int64_t& number, const char* meaning) {
-    subject->add_option(name, number, meaning)->capture_default_str()->check(CLI::PositiveNumber);
-  };
-  add_number("--outputs", arguments->outputs, "rows of the weights");
-  add_number("--inputs", arguments->inputs, "columns of the weights");
-  add_numbers("--rows", arguments->rows, "N,...: rows of activations");
-  add_number("--heads", arguments->heads, "query heads");
-  add_number("--kv-heads", arguments->kv_heads, "key heads; they divide the query heads");
-  add_number("--head-size", arguments->head_size, "numbers in a head");
-  add_numbers("--places", arguments->places, "N,...: places in the caches");
-  add_numbers("--query-rows", arguments->query_rows, "N,...: rows that attend");
-  add_number("--memory", arguments->memory_bytes, "bytes of weights or caches to read in turn");
-  subject->add_option("--repeats", arguments->repeats, "rounds; their median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  add_number(*subject, "--outputs", arguments->outputs, "rows of the weights");
+  add_number(*subject, "--inputs", arguments->inputs, "columns of the weights");
+  add_numbers(*subject, "--rows", arguments->rows, "N,...: rows of activations");
+  add_number(*subject, "--heads", arguments->heads, "query heads");
+  add_number(*subject, "--kv-heads", arguments->kv_heads, "key heads; they divide the query heads");
+  add_number(*subject, "--head-size", arguments->head_size, "numbers in a head");
+  add_numbers(*subject, "--places", arguments->places, "N,...: places in the caches");
+  add_numbers(*subject, "--query-rows", arguments->query_rows, "N,...: rows that attend");
+  add_number(*subject, "--memory", arguments->memory_bytes, "bytes of weights or caches to read in turn");
+  add_number(*subject, "--repeats", arguments->repeats, "rounds; their median counts");
   subject->callback([common, arguments] {
-    if (arguments->heads % arguments->kv_heads != 0) {
-      throw Error("expected --kv-heads that divides --heads, found {} and {}", arguments->kv_heads, arguments->heads);
-    }
+    check_heads(arguments->heads, arguments->kv_heads);
     arguments->threads = common->threads;
     if (common->threads > 0) at::set_num_threads(common->threads);
     const auto lines = bench_kernels(*arguments);
