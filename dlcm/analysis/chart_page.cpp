@@ -69,16 +69,17 @@ std::string chart_page(const ChartPage& page) {
     if (!section.charts.empty()) sections += "</div>\n";
     sections += section.html_after + "</section>\n";
   }
-  return filled_template(web_assets::charts_page(), {{"kind", escape_html(page.kind)},
-                                                     {"title", escape_html(page.title)},
-                                                     {"style", std::string(web_assets::report_style())},
-                                                     {"verdicts", verdicts_html(page.verdicts)},
-                                                     {"links", links},
-                                                     {"sections", sections},
-                                                     {"licence", escape_html(web_assets::chart_licence())},
-                                                     {"data", escape_script(charts.dump())},
-                                                     {"chart_script", std::string(web_assets::chart_script())},
-                                                     {"script", std::string(web_assets::charts_script())}});
+  return filled_template(web_assets::charts_page(),
+                         {{"kind", escape_html(page.kind)},
+                          {"title", escape_html(page.title)},
+                          {"style", std::string(web_assets::base_style()) + std::string(web_assets::report_style())},
+                          {"verdicts", verdicts_html(page.verdicts)},
+                          {"links", links},
+                          {"sections", sections},
+                          {"licence", escape_html(web_assets::chart_licence())},
+                          {"data", escape_script(charts.dump())},
+                          {"chart_script", std::string(web_assets::chart_script())},
+                          {"script", std::string(web_assets::charts_script())}});
 }
 
 }  // namespace dlcm

@@ -190,20 +190,21 @@ std::string report_page(const Report& report) {
               "a report has at least one run, and samples for each");
   const bool one_tokenizer = all_tokenizers_equal(report.runs);
   return filled_template(web_assets::report_page(),
-                {{"title", escape_html(title_of(report.runs))},
-                 {"style", std::string(web_assets::report_style()) + std::string(segmentation_style())},
-                 {"verdicts", verdicts_html(report.runs)},
-                 {"runs", run_table(report.runs)},
-                 {"reference", escape_html(report.runs[reference_run(report.runs)].name)},
-                 {"loss_note", one_tokenizer ? "" : " Not comparable where tokenizers differ."},
-                 {"validations", validations_html(report)},
-                 {"segmentations", segmentations_html(report)},
-                 {"continuations", continuations_html(report)},
-                 {"configuration", configuration_html(report)},
-                 {"licence", escape_html(web_assets::chart_licence())},
-                 {"data", escape_script(chart_data(report.runs))},
-                 {"chart_script", std::string(web_assets::chart_script())},
-                 {"script", std::string(web_assets::report_script())}});
+                         {{"title", escape_html(title_of(report.runs))},
+                          {"style", std::string(web_assets::base_style()) + std::string(web_assets::report_style()) +
+                                        std::string(segmentation_style())},
+                          {"verdicts", verdicts_html(report.runs)},
+                          {"runs", run_table(report.runs)},
+                          {"reference", escape_html(report.runs[reference_run(report.runs)].name)},
+                          {"loss_note", one_tokenizer ? "" : " Not comparable where tokenizers differ."},
+                          {"validations", validations_html(report)},
+                          {"segmentations", segmentations_html(report)},
+                          {"continuations", continuations_html(report)},
+                          {"configuration", configuration_html(report)},
+                          {"licence", escape_html(web_assets::chart_licence())},
+                          {"data", escape_script(chart_data(report.runs))},
+                          {"chart_script", std::string(web_assets::chart_script())},
+                          {"script", std::string(web_assets::report_script())}});
 }
 
 }  // namespace dlcm

@@ -19,6 +19,7 @@
     return {dlcm_asset_##NAME##_begin, static_cast<size_t>(dlcm_asset_##NAME##_end - dlcm_asset_##NAME##_begin)}; \
   }
 
+DLCM_PASTE_FILE(base_style, DLCM_WEB_DIRECTORY "/base.css")
 DLCM_PASTE_FILE(report_page, DLCM_WEB_DIRECTORY "/report.html")
 DLCM_PASTE_FILE(report_style, DLCM_WEB_DIRECTORY "/report.css")
 DLCM_PASTE_FILE(report_script, DLCM_WEB_DIRECTORY "/report.js")

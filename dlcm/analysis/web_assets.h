@@ -5,6 +5,7 @@
 
 namespace dlcm::web_assets {
 
+std::string_view base_style();     // web/base.css, which every page begins its style with
 std::string_view report_page();    // web/report.html, with {{places}} to fill
 std::string_view report_style();   // web/report.css
 std::string_view report_script();  // web/report.js

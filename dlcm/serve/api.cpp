@@ -170,7 +170,8 @@ void Api::reply(const Route& route, const Answer& answer, HttpReply reply) {
 
 HttpReply Api::page(const HttpRequest&) const {
   return {.content_type = "text/html; charset=utf-8",
-          .body = filled_template(web_assets::serve_page(), {{"style", std::string(web_assets::serve_style())},
+          .body = filled_template(web_assets::serve_page(), {{"style", std::string(web_assets::base_style()) +
+                                                                           std::string(web_assets::serve_style())},
                                                              {"script", std::string(web_assets::serve_script())}}),
           .fields = {{"Content-Security-Policy",
                       "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
