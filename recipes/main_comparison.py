@@ -59,7 +59,7 @@ def main():
                  dashed=[name for name in curves if name.endswith("llama")])
     body += ("The paper's +2.69 points over twelve benchmarks stand in its Table 2; the arithmetic mean of that table's own DLCM column is 42.24, "
              "a gain of 1.01. Benchmarks say nothing at this size, so held-out text is compared instead. Learning rates are those tuned on "
-             "small.toml and on its baseline, carried over by muP.\n")
+             "small.toml and on its baseline, carried over by muP, the head's on mini.toml and on its baseline.\n")
     common.page(options, "DLCM against a plain transformer of equal FLOPs", "DLCM-2.3B gains 2.69 points over LLaMA-1.3B in zero-shot accuracy (1.01 by "
                 "the mean of its own table).", body, verdict, ["main_comparison"])
 
