@@ -57,6 +57,7 @@ void check_model(const Config& config) {
   check_range("model.norm_epsilon", model.norm_epsilon, 0.0, 1.0);
   check_range("model.init_std", model.init_std, 1e-8, 10.0);
   check_stack("model.token", token.stack(0));
+  check_size("model.token.attention_window", token.attention_window, 0);
   if (model.kind == ModelKind::llama) {
     check_size("model.token.layers", token.layers, 1, kMostLayers);
     if (token.encoder_layers != 0 || token.decoder_layers != 0) {

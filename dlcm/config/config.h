@@ -4,6 +4,7 @@
 
 #include "dlcm/util/error.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -25,6 +26,8 @@ enum class ParserGradient { decoupled, smoothing, straight_through };
 enum class SmoothingKind { identity, moving_average };
 // The two exact readings of the paper's cross-attention (SPEC section 1), and the second by the paper's method.
 enum class CrossAttentionReading { plain, replicated, replication };
+enum class CrossAttentionLayers { first, every };
+enum class CrossAttentionPositions { none, places };
 enum class Precision { automatic, fp32, bf16 };
 // What each rank keeps: all of it, its share of the moments (ZeRO-1), and of the gradients (ZeRO-2).
 enum class Sharding { none, optimizer, gradients };
@@ -62,6 +65,14 @@ struct EnumNames<CrossAttentionReading> {
   static constexpr std::array<std::string_view, 3> value{"plain", "replicated", "replication"};
 };
 template <>
+struct EnumNames<CrossAttentionLayers> {
+  static constexpr std::array<std::string_view, 2> value{"first", "every"};
+};
+template <>
+struct EnumNames<CrossAttentionPositions> {
+  static constexpr std::array<std::string_view, 2> value{"none", "places"};
+};
+template <>
 struct EnumNames<Precision> {
   static constexpr std::array<std::string_view, 3> value{"auto", "fp32", "bf16"};
 };
@@ -83,6 +94,7 @@ struct StackConfig {
   int64_t feed_forward = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;
+  int64_t window = 0;  // rows of its document that a row attends at most, itself included; 0: all up to it
 
   int64_t head_size() const { return width / heads; }
 };
@@ -95,6 +107,7 @@ struct TokenConfig {
   int64_t feed_forward = 384;
   int64_t heads = 4;
   int64_t kv_heads = 4;
+  int64_t attention_window = 0;
 
   template <typename Self, typename Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -105,8 +118,12 @@ struct TokenConfig {
     visit("feed_forward", self.feed_forward, "F, width of the SwiGLU");
     visit("heads", self.heads, "N, query heads, also of the cross-attention");
     visit("kv_heads", self.kv_heads, "G, key and value heads, also of the cross-attention");
+    visit("attention_window", self.attention_window,
+          "tokens that a token attends in the token stacks, itself included; 0 is its whole document up to it");
   }
-  StackConfig stack(int64_t num_layers) const { return {width, num_layers, feed_forward, heads, kv_heads}; }
+  StackConfig stack(int64_t num_layers) const {
+    return {width, num_layers, feed_forward, heads, kv_heads, attention_window};
+  }
 };
 
 struct ConceptConfig {
@@ -124,7 +141,7 @@ struct ConceptConfig {
     visit("heads", self.heads, "query heads of M");
     visit("kv_heads", self.kv_heads, "key and value heads of M");
   }
-  StackConfig stack() const { return {width, layers, feed_forward, heads, kv_heads}; }
+  StackConfig stack() const { return {width, layers, feed_forward, heads, kv_heads, 0}; }
 };
 
 struct ModelConfig {
@@ -134,8 +151,20 @@ struct ModelConfig {
   double norm_epsilon = 1e-5;
   double init_std = 0.04;
   CrossAttentionReading cross_attention = CrossAttentionReading::plain;
+  CrossAttentionLayers cross_attention_layers = CrossAttentionLayers::first;
+  CrossAttentionPositions cross_attention_positions = CrossAttentionPositions::none;
+  bool concept_residual = false;
   TokenConfig token;
   ConceptConfig concepts;
+
+  // Times that Psi is applied, each with weights of its own.
+  int64_t cross_attentions() const {
+    return cross_attention_layers == CrossAttentionLayers::first ? 1 : std::max<int64_t>(1, token.decoder_layers);
+  }
+  // What the index-th of them is called among the parameters: "cross_attention", "cross_attention1", ...
+  static std::string cross_attention_name(int64_t index) {
+    return "cross_attention" + (index == 0 ? std::string() : std::to_string(index));
+  }
 
   template <typename Self, typename Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -147,6 +176,12 @@ struct ModelConfig {
     visit("cross_attention", self.cross_attention,
           "plain: each visible place counts once; replicated: once per token; replication: the same by repeated keys, "
           "slower");
+    visit("cross_attention_layers", self.cross_attention_layers,
+          "first: Psi once, before the decoder; every: before each of its layers, with weights of its own");
+    visit("cross_attention_positions", self.cross_attention_positions,
+          "places: rotary positions in Psi, a token standing at its own place; none: places are told by content alone");
+    visit("concept_residual", self.concept_residual,
+          "also add a projection of its own place's concept to every token before Psi");
     visit("token", self.token, "the token stacks E and D, or the whole baseline");
     visit("concept", self.concepts, "the concept backbone M; not read for llama");
   }
@@ -177,7 +212,7 @@ struct EntropyConfig {
     visit("heads", self.heads, "its query heads");
     visit("kv_heads", self.kv_heads, "its key and value heads");
   }
-  StackConfig stack() const { return {width, layers, feed_forward, heads, kv_heads}; }
+  StackConfig stack() const { return {width, layers, feed_forward, heads, kv_heads, 0}; }
 };
 
 struct ParserConfig {

@@ -71,7 +71,7 @@ std::unique_ptr<Sequence> Engine::noise_sequence(int64_t ids, int64_t concepts) 
   if (!model_->has_concepts() || concepts == 0) return sequence;
   for (auto& cache : sequence->encoder_) fill(cache, ids);
   for (auto& cache : sequence->concept_stack_) fill(cache, concepts);
-  fill(sequence->places_, concepts);
+  for (auto& cache : sequence->places_) fill(cache, concepts);
   sequence->concepts_ = concepts;
   sequence->log_lengths_.assign(static_cast<size_t>(concepts), 0.0f);
   sequence->open_length_ = 1;
@@ -79,6 +79,7 @@ std::unique_ptr<Sequence> Engine::noise_sequence(int64_t ids, int64_t concepts) 
       noise(config.parser.rule == BoundaryRule::learned ? config.scan_width() : config.model.token.width);
   sequence->open_sum_ = noise(config.model.token.width);
   sequence->smoothed_ = noise(config.model.concepts.width);
+  sequence->open_residual_ = noise(config.model.token.width);
   return sequence;
 }
 

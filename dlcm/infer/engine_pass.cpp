@@ -41,11 +41,15 @@ void EnginePass::run(std::span<const Part> parts) {
     stack_.run(model_.weights.concepts, place_rows(), places_, z_);
     work_.norm(z_.data(), model_.weights.concepts_norm, config_.model.norm_epsilon, places_, z_.data());
     smooth();
+    if (config_.model.concept_residual) add_concepts();
     // Psi(H, Z)
-    cross_attend();
+    count_places();
+    cross_attend(0);
   }
   // y = D(Psi(H, Z)), or the whole of llama
-  stack_.run(model_.weights.decoder, token_rows(&Sequence::decoder_), rows_, x_);
+  stack_.run(model_.weights.decoder, token_rows(&Sequence::decoder_), rows_, x_, [&](size_t layer) {
+    if (layer > 0 && layer < model_.weights.cross_attention.size()) cross_attend(layer);
+  });
   answer();
   for (const auto& member : members_) {
     member.sequence().length_ += member.part.count;
@@ -245,41 +249,55 @@ void EnginePass::smooth() {
   }
 }
 
-void EnginePass::append_places() {
-  const auto cross = config_.model.token.stack(1);
-  const int64_t size = cross.head_size(), key_width = cross.kv_heads * size;
-  work_.multiply(model_.weights.cross_key_value, z_.data(), places_, projected_);
-  for (int64_t place = 0; place < places_; ++place) {
-    float* keys = projected_.data() + place * 2 * key_width;
-    work_.norm(keys, model_.weights.cross_key_norm, config_.model.norm_epsilon, cross.kv_heads, keys);
-  }
+// x_t += W_r z_j(t)
+void EnginePass::add_concepts() {
+  const int64_t width = config_.model.token.width;
+  work_.multiply(model_.weights.concept_residual, z_.data(), places_, projected_);
   for (const auto& member : members_) {
-    const float* keys = projected_.data() + member.place * 2 * key_width;
-    member.sequence().places_.append(work_.pool(), keys, keys + key_width, member.places, 2 * key_width);
+    auto& open = member.sequence().open_residual_;
+    int64_t place = member.place;
+    for (int64_t row = member.row; row < member.row + member.part.count; ++row) {
+      if (boundary_[static_cast<size_t>(row)] != 0) {
+        const float* residual = projected_.data() + place++ * width;
+        open.assign(residual, residual + width);
+      }
+      kernels::add(open.data(), x_.data() + row * width, width);
+    }
   }
 }
 
-void EnginePass::cross_attend() {
-  append_places();
+void EnginePass::append_places(size_t index) {
+  const auto& weights = model_.weights.cross_attention[index];
   const auto cross = config_.model.token.stack(1);
-  const int64_t width = cross.width;
-  // PAPER-GAP: queries read RMSNorm(H), the residual runs on raw H, and no rotary positions are used here.
-  work_.norm(x_.data(), model_.weights.cross_norm, config_.model.norm_epsilon, rows_, normed_.data());
-  work_.multiply(model_.weights.cross_query, normed_.data(), rows_, projected_);
-  work_.norm(projected_.data(), model_.weights.cross_query_norm, config_.model.norm_epsilon, rows_ * cross.heads,
-             projected_.data());
-  mixed_.resize(static_cast<size_t>(rows_ * width));
+  const int64_t size = cross.head_size(), key_width = cross.kv_heads * size;
+  work_.multiply(weights.key_value, z_.data(), places_, projected_);
+  const bool placed = config_.model.cross_attention_positions == CrossAttentionPositions::places;
+  if (placed) place_angles_.reset(places_, size, config_.model.rope_theta);
+  for (const auto& member : members_) {
+    for (int64_t place = member.place; place < member.place + member.places; ++place) {
+      float* keys = projected_.data() + place * 2 * key_width;
+      work_.norm(keys, weights.key_norm, config_.model.norm_epsilon, cross.kv_heads, keys);
+      if (!placed) continue;
+      place_angles_.set(place, member.sequence().concepts_ + place - member.place);
+      place_angles_.rotate(place, keys, cross.kv_heads);
+    }
+    const float* keys = projected_.data() + member.place * 2 * key_width;
+    member.sequence().places_[index].append(work_.pool(), keys, keys + key_width, member.places, 2 * key_width);
+  }
+}
+
+// One past the place of every row, and the replicated reading's log lengths.
+void EnginePass::count_places() {
   const bool replicated = config_.model.cross_attention != CrossAttentionReading::plain;
-  std::vector<int64_t> ends(static_cast<size_t>(rows_));
-  std::vector<float> open_log_lengths(replicated ? static_cast<size_t>(rows_) : 0);
-  std::vector<AttentionWork> works;
+  visible_places_.resize(static_cast<size_t>(rows_));
+  open_log_lengths_.resize(replicated ? static_cast<size_t>(rows_) : 0);
   for (const auto& member : members_) {
     auto& sequence = member.sequence();
     int64_t end = sequence.concepts_;
     for (int64_t row = member.row; row < member.row + member.part.count; ++row) {
       const bool opens = boundary_[static_cast<size_t>(row)] != 0;
       if (opens) ++end;
-      ends[static_cast<size_t>(row)] = end;
+      visible_places_[static_cast<size_t>(row)] = end;
       if (!replicated) continue;
       // Place k stands at each of its n_k tokens: all n_k of an earlier place, those up to this row of the open one.
       auto& log_lengths = sequence.log_lengths_;
@@ -287,22 +305,49 @@ void EnginePass::cross_attend() {
         if (!log_lengths.empty()) log_lengths.back() = std::log(static_cast<float>(length_before(member, row)));
         log_lengths.push_back(0.0f);
       }
-      open_log_lengths[static_cast<size_t>(row)] =
+      open_log_lengths_[static_cast<size_t>(row)] =
           std::log(static_cast<float>(segment_length_[static_cast<size_t>(row)]));
     }
-    works.push_back({.cache = &sequence.places_,
+  }
+}
+
+void EnginePass::cross_attend(size_t index) {
+  append_places(index);
+  const auto& weights = model_.weights.cross_attention[index];
+  const auto cross = config_.model.token.stack(1);
+  const int64_t width = cross.width;
+  // PAPER-GAP: queries read RMSNorm(H), and the residual runs on raw H.
+  normed_.resize(static_cast<size_t>(rows_ * width));
+  work_.norm(x_.data(), weights.norm, config_.model.norm_epsilon, rows_, normed_.data());
+  work_.multiply(weights.query, normed_.data(), rows_, projected_);
+  work_.norm(projected_.data(), weights.query_norm, config_.model.norm_epsilon, rows_ * cross.heads, projected_.data());
+  // PAPER-GAP: no rotary positions here by default.
+  if (config_.model.cross_attention_positions == CrossAttentionPositions::places) {
+    place_angles_.reset(rows_, cross.head_size(), config_.model.rope_theta);
+    work_.for_rows(rows_, width, [&](int64_t row) {
+      place_angles_.set(row, visible_places_[static_cast<size_t>(row)] - 1);
+      place_angles_.rotate(row, projected_.data() + row * width, cross.heads);
+    });
+  }
+  mixed_.resize(static_cast<size_t>(rows_ * width));
+  const bool replicated = config_.model.cross_attention != CrossAttentionReading::plain;
+  std::vector<AttentionWork> works;
+  for (const auto& member : members_) {
+    const auto& sequence = member.sequence();
+    const auto& cache = sequence.places_[index];
+    works.push_back({.cache = &cache,
                      .rows = member.part.count,
                      .queries = projected_.data() + member.row * width,
                      .query_row = width,
                      .out = mixed_.data() + member.row * width,
                      .out_row = width,
-                     .end = ends.data() + member.row,
+                     .end = visible_places_.data() + member.row,
                      .key_bias = replicated ? sequence.log_lengths_.data() : nullptr,
-                     .last_key_bias = replicated ? open_log_lengths.data() + member.row : nullptr});
-    work_.count_cache(sequence.places_, end);
+                     .last_key_bias = replicated ? open_log_lengths_.data() + member.row : nullptr});
+    work_.count_cache(cache, sequence.concepts_ + member.places);
   }
   dlcm::attend(work_.pool(), cross.heads, works);
-  work_.multiply_add(model_.weights.cross_output, mixed_.data(), rows_, x_);
+  work_.multiply_add(weights.output, mixed_.data(), rows_, x_);
 }
 
 int64_t EnginePass::length_before(const Member& member, int64_t row) const {

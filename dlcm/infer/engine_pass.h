@@ -59,8 +59,11 @@ class EnginePass {
   // The backbone's inputs at the places that open: the means of the segments before them, projected.
   void pool_segments();
   void smooth();
-  void cross_attend();
-  void append_places();
+  void add_concepts();
+  void count_places();
+  // The index-th Psi: keys and values of the places that open, then what all rows read.
+  void cross_attend(size_t index);
+  void append_places(size_t index);
   // Logits and scores of the rows that they are wanted of.
   void answer();
   void answer_rows(std::span<const Answer> answers);
@@ -82,6 +85,9 @@ class EnginePass {
   std::vector<int64_t> segment_length_;  // tokens of each row's segment up to it
   std::vector<int64_t> opening_row_;     // of each place
   std::vector<float> z_;                 // [places, W]
+  std::vector<int64_t> visible_places_;  // of each row
+  std::vector<float> open_log_lengths_;  // of each row, in the replicated reading
+  RotaryRows place_angles_;              // of Psi's keys, then of its queries
   std::vector<float> logits_;
 };
 

@@ -9,7 +9,7 @@
 namespace dlcm {
 
 void EngineStack::run(const StackWeights& weights, std::span<const SequenceRows> sequences, int64_t rows,
-                      std::vector<float>& x) {
+                      std::vector<float>& x, const BeforeLayer& before_layer) {
   if (weights.layers.empty() || rows == 0) return;
   const auto& stack = weights.config;
   const double epsilon = config_.model.norm_epsilon;
@@ -17,6 +17,7 @@ void EngineStack::run(const StackWeights& weights, std::span<const SequenceRows>
   normed_.resize(static_cast<size_t>(rows * stack.width));
   for (size_t index = 0; index < weights.layers.size(); ++index) {
     const auto& layer = weights.layers[index];
+    if (before_layer) before_layer(index);
     work_.norm(x.data(), layer.attention_norm, epsilon, rows, normed_.data());
     work_.multiply(layer.query_key_value, normed_.data(), rows, query_key_value_);
     attend(stack, index, sequences, rows);
@@ -35,22 +36,9 @@ void EngineStack::run(const StackWeights& weights, std::span<const SequenceRows>
 }
 
 void EngineStack::set_angles(const StackConfig& stack, std::span<const SequenceRows> sequences, int64_t rows) {
-  const int64_t half = stack.head_size() / 2;
-  cosines_.resize(static_cast<size_t>(rows * half));
-  sines_.resize(cosines_.size());
-  std::vector<double> frequencies;
-  for (int64_t i = 0; i < half; ++i) {
-    frequencies.push_back(
-        std::pow(config_.model.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(stack.head_size())));
-  }
+  angles_.reset(rows, stack.head_size(), config_.model.rope_theta);
   for (const auto& sequence : sequences) {
-    for (int64_t row = 0; row < sequence.count; ++row) {
-      for (int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(sequence.position + row) * frequencies[static_cast<size_t>(i)];
-        cosines_[static_cast<size_t>((sequence.first + row) * half + i)] = static_cast<float>(std::cos(angle));
-        sines_[static_cast<size_t>((sequence.first + row) * half + i)] = static_cast<float>(std::sin(angle));
-      }
-    }
+    for (int64_t row = 0; row < sequence.count; ++row) angles_.set(sequence.first + row, sequence.position + row);
   }
 }
 
@@ -58,14 +46,11 @@ void EngineStack::attend(const StackConfig& stack, size_t layer, std::span<const
                          int64_t rows) {
   const int64_t size = stack.head_size(), stride = (stack.heads + 2 * stack.kv_heads) * size;
   work_.for_rows(rows, stride, [&](int64_t row) {
-    float* heads = query_key_value_.data() + row * stride;
-    for (int64_t head = 0; head < stack.heads + stack.kv_heads; ++head) {
-      float* x = heads + head * size;
-      kernels::rotate(x, cosines_.data() + row * size / 2, sines_.data() + row * size / 2, x, size / 2);
-    }
+    angles_.rotate(row, query_key_value_.data() + row * stride, stack.heads + stack.kv_heads);
   });
   mixed_.resize(static_cast<size_t>(rows * stack.width));
   ends_.resize(static_cast<size_t>(rows));
+  begins_.resize(static_cast<size_t>(stack.window > 0 ? rows : 0));
   std::vector<AttentionWork> works;
   for (const auto& sequence : sequences) {
     auto& cache = (*sequence.caches)[layer];
@@ -73,14 +58,20 @@ void EngineStack::attend(const StackConfig& stack, size_t layer, std::span<const
     const float* k = q + stack.heads * size;
     cache.append(work_.pool(), k, k + stack.kv_heads * size, sequence.count, stride);
     std::iota(ends_.begin() + sequence.first, ends_.begin() + sequence.first + sequence.count, sequence.position + 1);
+    for (int64_t row = 0; stack.window > 0 && row < sequence.count; ++row) {
+      begins_[static_cast<size_t>(sequence.first + row)] =
+          std::max<int64_t>(0, sequence.position + row + 1 - stack.window);
+    }
     works.push_back({.cache = &cache,
                      .rows = sequence.count,
                      .queries = q,
                      .query_row = stride,
                      .out = mixed_.data() + sequence.first * stack.width,
                      .out_row = stack.width,
-                     .end = ends_.data() + sequence.first});
-    work_.count_cache(cache, sequence.position + sequence.count);
+                     .end = ends_.data() + sequence.first,
+                     .begin = stack.window > 0 ? begins_.data() + sequence.first : nullptr});
+    const int64_t first_seen = stack.window > 0 ? begins_[static_cast<size_t>(sequence.first)] : 0;
+    work_.count_cache(cache, sequence.position + sequence.count - first_seen);
   }
   dlcm::attend(work_.pool(), stack.heads, works);
 }

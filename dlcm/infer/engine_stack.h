@@ -2,11 +2,13 @@
 #pragma once
 
 #include "dlcm/infer/model_weights.h"
+#include "dlcm/infer/rotary_rows.h"
 #include "dlcm/infer/row_work.h"
 #include "dlcm/kernels/key_value_cache.h"
 #include "dlcm/kernels/thread_pool.h"
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -23,8 +25,12 @@ class EngineStack {
  public:
   EngineStack(const Config& config, RowWork& work) : config_(config), work_(work) {}
 
+  // Called with a layer's index before it reads x.
+  using BeforeLayer = std::function<void(size_t layer)>;
+
   // x [rows, width], the residual stream, in place. `sequences` cover all rows.
-  void run(const StackWeights& weights, std::span<const SequenceRows> sequences, int64_t rows, std::vector<float>& x);
+  void run(const StackWeights& weights, std::span<const SequenceRows> sequences, int64_t rows, std::vector<float>& x,
+           const BeforeLayer& before_layer = nullptr);
 
  private:
   void set_angles(const StackConfig& stack, std::span<const SequenceRows> sequences, int64_t rows);
@@ -32,8 +38,8 @@ class EngineStack {
 
   const Config& config_;
   RowWork& work_;
-  std::vector<float> cosines_, sines_;  // [rows, H / 2]
-  std::vector<int64_t> ends_;           // of the keys that each row sees
+  RotaryRows angles_;
+  std::vector<int64_t> begins_, ends_;  // of the keys that each row sees; no begins without a window
   std::vector<float> normed_, query_key_value_, mixed_, gate_up_, gated_;
 };
 

@@ -113,13 +113,21 @@ std::vector<WeightSlot> weight_slots(const Config& config, ModelWeights& weights
   slots.matrix(weights.pooling_up, "pooling.up.weight", concept_width, width);
   slots.stack(weights.concepts, "concepts", config.model.concepts.stack());
   slots.vector(weights.concepts_norm, "concepts_norm.gain", concept_width);
-  slots.vector(weights.cross_norm, "cross_attention.norm.gain", width);
-  slots.vector(weights.cross_query_norm, "cross_attention.query_norm.gain", head_size);
-  slots.vector(weights.cross_key_norm, "cross_attention.key_norm.gain", head_size);
-  slots.matrix(weights.cross_query, "cross_attention.query.weight", width, width);
-  slots.matrix(weights.cross_key_value, "cross_attention.key_value.weight",
-               {{"cross_attention.key.weight", key_width}, {"cross_attention.value.weight", key_width}}, concept_width);
-  slots.matrix(weights.cross_output, "cross_attention.output.weight", width, width);
+  if (config.model.concept_residual) {
+    slots.matrix(weights.concept_residual, "concept_residual.down.weight", width, concept_width);
+  }
+  weights.cross_attention.resize(static_cast<size_t>(config.model.cross_attentions()));
+  for (size_t index = 0; index < weights.cross_attention.size(); ++index) {
+    auto& cross = weights.cross_attention[index];
+    const auto prefix = ModelConfig::cross_attention_name(static_cast<int64_t>(index)) + ".";
+    slots.vector(cross.norm, prefix + "norm.gain", width);
+    slots.vector(cross.query_norm, prefix + "query_norm.gain", head_size);
+    slots.vector(cross.key_norm, prefix + "key_norm.gain", head_size);
+    slots.matrix(cross.query, prefix + "query.weight", width, width);
+    slots.matrix(cross.key_value, prefix + "key_value.weight",
+                 {{prefix + "key.weight", key_width}, {prefix + "value.weight", key_width}}, concept_width);
+    slots.matrix(cross.output, prefix + "output.weight", width, width);
+  }
   slots.stack(weights.decoder, "decoder", token.stack(token.decoder_layers));
   slots.vector(weights.decoder_norm, "decoder_norm.gain", width);
   slots.matrix(weights.head, "head.weight", vocabulary, width);

@@ -31,6 +31,12 @@ struct TokenModelWeights {
   std::span<const float> norm;
 };
 
+struct CrossAttentionWeights {
+  std::span<const float> norm, query_norm, key_norm;
+  PackedMatrix query, output;  // [D, D]
+  PackedMatrix key_value;      // [2 G H, W]
+};
+
 struct ModelWeights {
   PackedMatrix embedding, head;  // [V, D]
   StackWeights encoder;          // without layers for llama
@@ -45,9 +51,8 @@ struct ModelWeights {
   PackedMatrix pooling_up;  // [W, D]
   StackWeights concepts;
   std::span<const float> concepts_norm;
-  std::span<const float> cross_norm, cross_query_norm, cross_key_norm;
-  PackedMatrix cross_query, cross_output;  // [D, D]
-  PackedMatrix cross_key_value;            // [2 G H, W]
+  PackedMatrix concept_residual;  // [D, W]; with model.concept_residual
+  std::vector<CrossAttentionWeights> cross_attention;
 };
 
 // One matrix or vector of a model: its name in an exported file, the parameters of the trained model that make it, and
@@ -68,8 +73,8 @@ struct WeightSlot {
   std::vector<int64_t> shape_of(const Parameter& parameter) const;
 };
 
-// Every weight of the configured model, in the order in which they are stored; sets the stacks of `weights`, into which
-// the slots point, to their numbers of layers.
+// Every weight of the configured model, in the order in which they are stored; sets the stacks and
+// cross-attentions of `weights`, into which the slots point, to their numbers.
 std::vector<WeightSlot> weight_slots(const Config& config, ModelWeights& weights);
 
 // The format in which a matrix is stored where `wanted` is asked for: what is read a row at a time (the embedding), or

@@ -34,14 +34,15 @@ class Sequence {
   int64_t concepts_ = 0;
   std::vector<KeyValueCache> encoder_, concept_stack_, decoder_;  // one a layer
   std::vector<KeyValueCache> entropy_;                            // of the entropy rule's model
-  KeyValueCache places_;                                          // of the cross-attention
+  std::vector<KeyValueCache> places_;                             // one a cross-attention
   // The replicated reading: log of each closed segment's length; the open place's entry is not read.
   std::vector<float> log_lengths_;
-  double next_entropy_ = 0.0;    // nats, of what that model predicts after the last id
-  int64_t open_length_ = 0;      // tokens of the open segment
-  std::vector<float> previous_;  // q (learned) or h (cosine) of the last token
-  std::vector<float> open_sum_;  // of the open segment's normed rows
-  std::vector<float> smoothed_;  // the last smoothed place
+  double next_entropy_ = 0.0;         // nats, of what that model predicts after the last id
+  int64_t open_length_ = 0;           // tokens of the open segment
+  std::vector<float> previous_;       // q (learned) or h (cosine) of the last token
+  std::vector<float> open_sum_;       // of the open segment's normed rows
+  std::vector<float> smoothed_;       // the last smoothed place
+  std::vector<float> open_residual_;  // of the open place's concept, for the tokens of its segment
 };
 
 }  // namespace dlcm

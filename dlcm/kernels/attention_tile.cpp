@@ -25,7 +25,7 @@ HWY_INLINE void scale_row(float* HWY_RESTRICT x, int64_t size, float factor) {
   for (int64_t i = 0; i < size; i += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, x + i), factors), d, x + i);
 }
 
-// Biases and the end of what a row sees in the block of keys from `first` on.
+// Biases and the bounds of what a row sees in the block of keys from `first` on.
 HWY_INLINE void adjust_scores(const AttentionTile& tile, int64_t row, int64_t first, float* scores) {
   const int64_t seen = std::min(kCacheBlock, tile.end[row] - first);
   const bool has_last_key = tile.last_key_bias != nullptr && tile.end[row] - first == seen;
@@ -34,6 +34,7 @@ HWY_INLINE void adjust_scores(const AttentionTile& tile, int64_t row, int64_t fi
     for (int64_t i = 0; i < seen; ++i) scores[i] += tile.key_bias[first + i];
   }
   if (has_last_key) scores[seen - 1] = last_score;
+  for (int64_t i = 0; i < tile.begin[row] - first; ++i) scores[i] = kNothing;
   for (int64_t i = seen; i < kCacheBlock; ++i) scores[i] = kNothing;
 }
 
@@ -98,11 +99,11 @@ void attend_rows(const AttentionTile& tile, const AttentionSums& sums) {
         count > kPanelOutputs ? 2 : 1, shape.head_size, scores, kCacheBlock, false);
     for (int r = 0; r < rows; ++r) {
       float* row = scores + r * kCacheBlock;
-      if (tile.end[r] <= first) {
+      if (tile.end[r] <= first || tile.begin[r] >= first + kCacheBlock) {
         std::fill_n(row, kCacheBlock, 0.0f);
         continue;
       }
-      const bool whole = tile.end[r] - first > kCacheBlock && tile.key_bias == nullptr;
+      const bool whole = tile.begin[r] <= first && tile.end[r] - first > kCacheBlock && tile.key_bias == nullptr;
       if (!whole) adjust_scores(tile, r, first, row);
       add_weights(row, parts + r * kSumParts, sums.largest[r], sums.o + r * sums.o_row, sums.o_row);
     }

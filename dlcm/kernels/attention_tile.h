@@ -19,10 +19,10 @@ struct AttentionSums {
 struct AttentionTile {
   const KeyValueCache* cache;
   int64_t kv_head;
-  int64_t rows;          // at most most_tile_rows()
-  const float* queries;  // [head_size][rows], already divided by sqrt(head_size)
-  int64_t first, last;   // keys; first is a multiple of kCacheBlock
-  const int64_t* end;    // [rows]
+  int64_t rows;                // at most most_tile_rows()
+  const float* queries;        // [head_size][rows], already divided by sqrt(head_size)
+  int64_t first, last;         // keys; first is a multiple of kCacheBlock
+  const int64_t *begin, *end;  // [rows]; row i sees [begin[i], end[i]), not empty where end[i] > 0
   const float* key_bias;
   const float* last_key_bias;  // [rows]
 };

@@ -25,7 +25,10 @@ struct Task {
   const AttentionWork* work;
   int64_t kv_head;
   int64_t first, rows;
-  int64_t last_key;
+  int64_t first_key, last_key;  // that some row sees; the first one of a block
+
+  int64_t first_part() const { return first_key / kPart; }
+  int64_t parts() const { return divide_up(last_key, kPart); }
 };
 
 class Tile {
@@ -39,6 +42,7 @@ class Tile {
     for (int64_t r = 0; r < task.rows; ++r) {
       const float* query = work.queries + row(r) * work.query_row + head(r) * size;
       for (int64_t i = 0; i < size; ++i) queries_[i * task.rows + r] = query[i] * scale;
+      begin_[static_cast<size_t>(r)] = work.begin == nullptr ? 0 : work.begin[row(r)];
       end_[static_cast<size_t>(r)] = work.end[row(r)];
       if (work.last_key_bias != nullptr) last_key_bias_[static_cast<size_t>(r)] = work.last_key_bias[row(r)];
     }
@@ -50,8 +54,9 @@ class Tile {
                  .kv_head = task_.kv_head,
                  .rows = task_.rows,
                  .queries = queries_,
-                 .first = part * kPart,
+                 .first = std::max(task_.first_key, part * kPart),
                  .last = std::min(task_.last_key, (part + 1) * kPart),
+                 .begin = begin_.data(),
                  .end = end_.data(),
                  .key_bias = work.key_bias,
                  .last_key_bias = work.last_key_bias == nullptr ? nullptr : last_key_bias_.data()},
@@ -78,7 +83,7 @@ class Tile {
   const Task& task_;
   int64_t group_;
   float* queries_;
-  std::array<int64_t, kMostRows> end_;
+  std::array<int64_t, kMostRows> begin_, end_;
   std::array<float, kMostRows> last_key_bias_;
 };
 
@@ -109,8 +114,11 @@ std::vector<Task> tasks_of(int64_t heads, std::span<const AttentionWork> works) 
     for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t first = rows * tile / tiles, last = rows * (tile + 1) / tiles;
-        const int64_t last_key = *std::max_element(work.end + first / group, work.end + divide_up(last, group));
-        tasks.push_back({&work, kv_head, first, last - first, last_key});
+        const int64_t first_row = first / group, last_row = divide_up(last, group);
+        const int64_t last_key = *std::max_element(work.end + first_row, work.end + last_row);
+        const int64_t first_key =
+            work.begin == nullptr ? 0 : *std::min_element(work.begin + first_row, work.begin + last_row);
+        tasks.push_back({&work, kv_head, first, last - first, first_key / kCacheBlock * kCacheBlock, last_key});
       }
     }
   }
@@ -125,7 +133,7 @@ void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> w
   const auto count = static_cast<int64_t>(tasks.size());
   int64_t most_parts = 1, most_floats = 0;
   for (const auto& task : tasks) {
-    most_parts = std::max(most_parts, divide_up(task.last_key, kPart));
+    most_parts = std::max(most_parts, task.parts());
     most_floats = std::max(most_floats, sums_size(task));
   }
   if (count >= kTasksOfThread * threads.threads() || most_parts == 1 || threads.threads() == 1) {
@@ -136,7 +144,7 @@ void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> w
       const auto all = sums_at(task, memory), one = sums_at(task, memory + most_floats);
       const Tile tile(task, heads);
       clear(task, all);
-      for (int64_t part = 0; part < divide_up(task.last_key, kPart); ++part) {
+      for (int64_t part = task.first_part(); part < task.parts(); ++part) {
         tile.sum_part(part, one);
         add_sums(task.rows, all, one);
       }
@@ -149,7 +157,7 @@ void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> w
   float* memory = scratch.floats((count * most_parts + 1) * most_floats);
   threads.run(count * most_parts, [&](int64_t i) {
     const auto& task = tasks[static_cast<size_t>(i / most_parts)];
-    if (i % most_parts < divide_up(task.last_key, kPart)) {
+    if (i % most_parts >= task.first_part() && i % most_parts < task.parts()) {
       Tile(task, heads).sum_part(i % most_parts, sums_at(task, memory + i * most_floats));
     }
   });
@@ -157,7 +165,7 @@ void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> w
     const auto& task = tasks[static_cast<size_t>(i)];
     const auto all = sums_at(task, memory + count * most_parts * most_floats);
     clear(task, all);
-    for (int64_t part = 0; part < divide_up(task.last_key, kPart); ++part) {
+    for (int64_t part = task.first_part(); part < task.parts(); ++part) {
       add_sums(task.rows, all, sums_at(task, memory + (i * most_parts + part) * most_floats));
     }
     Tile(task, heads).write(all);

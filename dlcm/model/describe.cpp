@@ -41,6 +41,7 @@ struct Description {
             {"parser", parameters.parser, forward.parser},
             {"pooling", parameters.pooling, forward.pooling},
             {"backbone", parameters.backbone, forward.backbone},
+            {"concept_residual", parameters.concept_residual, forward.concept_residual},
             {"cross_attention", parameters.cross_attention_token + parameters.cross_attention_concept,
              forward.cross_attention},
             {"decoder", parameters.decoder, forward.decoder},

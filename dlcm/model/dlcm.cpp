@@ -16,7 +16,15 @@ Dlcm::Dlcm(const Config& config)
           register_module("concepts", Transformer(config.model.concepts.stack(), config.model.rope_theta,
                                                   config.model.norm_epsilon, config.train.activation_checkpointing))),
       concepts_norm_(register_module("concepts_norm", RmsNorm(config.model.concepts.width, config.model.norm_epsilon))),
-      cross_attention_(register_module("cross_attention", CrossAttention(config))),
+      concept_residual_(config.model.concept_residual ? register_module("concept_residual", ConceptResidual(config))
+                                                      : ConceptResidual(nullptr)),
+      cross_attention_([&] {
+        std::vector<CrossAttention> readings;
+        for (int64_t index = 0; index < config.model.cross_attentions(); ++index) {
+          readings.push_back(register_module(ModelConfig::cross_attention_name(index), CrossAttention(config)));
+        }
+        return readings;
+      }()),
       decoder_(register_module(
           "decoder", Transformer(config.model.token.stack(config.model.token.decoder_layers), config.model.rope_theta,
                                  config.model.norm_epsilon, config.train.activation_checkpointing))),
@@ -42,9 +50,16 @@ Output Dlcm::forward(const Batch& batch, const Decision& decision) {
   const auto z_SW = concepts_norm_->forward(observed("backbone", concepts_->forward(c_SW, segmentation.places)));
   const auto smoothed_SW = smooth(config_.smoothing.kind, z_SW, gate(cut, segmentation.start_S));
   // y = D(Psi(H, Z))
-  const auto read_TD =
-      observed("cross-attention", cross_attention_->forward(h_TD, smoothed_SW, segmentation, cut, batch.documents));
-  const auto y_TD = decoder_norm_->forward(observed("decoder", decoder_->forward(read_TD, batch.documents)));
+  const auto read = [&](size_t layer, const at::Tensor& input_TD) {
+    return cross_attention_[layer]->forward(input_TD, smoothed_SW, segmentation, cut, batch.documents);
+  };
+  const auto told_TD = concept_residual_ ? concept_residual_->forward(h_TD, smoothed_SW, segmentation, cut) : h_TD;
+  const auto read_TD = observed("cross-attention", read(0, told_TD));
+  const auto read_again = [&](size_t layer, const at::Tensor& input_TD) {
+    return layer == 0 || layer >= cross_attention_.size() ? input_TD : read(layer, input_TD);
+  };
+  const auto y_TD =
+      decoder_norm_->forward(observed("decoder", decoder_->forward(read_TD, batch.documents, read_again)));
   return {y_TD, cut, segmentation};
 }
 

@@ -1,11 +1,14 @@
 // The Dynamic Large Concept Model: H = E(x), C = Phi(H), Z = M(C), y = D(Psi(H, Z)).
 #pragma once
 
+#include "dlcm/model/concept_residual.h"
 #include "dlcm/model/cross_attention.h"
 #include "dlcm/model/language_model.h"
 #include "dlcm/model/parser.h"
 #include "dlcm/model/pooling.h"
 #include "dlcm/nn/transformer.h"
+
+#include <vector>
 
 namespace dlcm {
 
@@ -27,7 +30,8 @@ class Dlcm final : public LanguageModel {
   Pooling pooling_;
   Transformer concepts_;
   RmsNorm concepts_norm_;
-  CrossAttention cross_attention_;
+  ConceptResidual concept_residual_{nullptr};    // with model.concept_residual
+  std::vector<CrossAttention> cross_attention_;  // one, or one for each layer of the decoder
   Transformer decoder_;
   RmsNorm decoder_norm_;
   Linear head_;

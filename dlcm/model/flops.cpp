@@ -45,7 +45,8 @@ int64_t decoder_layers(const Config& config) {
 int64_t ParameterCount::total() const { return embedding + non_embedding() + head; }
 
 int64_t ParameterCount::non_embedding() const {
-  return encoder + parser + pooling + backbone + cross_attention_token + cross_attention_concept + decoder;
+  return encoder + parser + pooling + backbone + concept_residual + cross_attention_token + cross_attention_concept +
+         decoder;
 }
 
 double ParameterCount::backbone_share() const {
@@ -69,37 +70,45 @@ ParameterCount count_parameters(const Config& config) {
   if (config.parser.rule == BoundaryRule::learned) count.parser = width + 2 * config.scan_width() * width;
   count.pooling = width + backbone.width * width + backbone.width;
   count.backbone = stack_parameters(backbone) + backbone.width;
-  count.cross_attention_token = width + 2 * width * width + head_size;
-  count.cross_attention_concept = 2 * kv_width * backbone.width + head_size;
+  if (config.model.concept_residual) count.concept_residual = width * backbone.width;
+  count.cross_attention_token = config.model.cross_attentions() * (width + 2 * width * width + head_size);
+  count.cross_attention_concept = config.model.cross_attentions() * (2 * kv_width * backbone.width + head_size);
   return count;
 }
 
 double touched_parameters(const ParameterCount& parameters, double ratio) {
-  const int64_t by_concept = parameters.pooling + parameters.backbone + parameters.cross_attention_concept;
+  const int64_t by_concept =
+      parameters.pooling + parameters.backbone + parameters.concept_residual + parameters.cross_attention_concept;
   const int64_t by_token = parameters.total() - parameters.embedding - by_concept;
   return static_cast<double>(by_token) + static_cast<double>(by_concept) / ratio;
 }
 
 Flops Flops::operator/(double divisor) const {
-  return {encoder / divisor,         parser / divisor,  pooling / divisor, backbone / divisor,
-          cross_attention / divisor, decoder / divisor, head / divisor};
+  return {encoder / divisor,          parser / divisor,          pooling / divisor, backbone / divisor,
+          concept_residual / divisor, cross_attention / divisor, decoder / divisor, head / divisor};
 }
 
-double causal_pairs(const std::vector<int64_t>& offsets) {
+double causal_pairs(const std::vector<int64_t>& offsets, int64_t window) {
   double pairs = 0.0;
   for (size_t i = 1; i < offsets.size(); ++i) {
-    const auto length = static_cast<double>(offsets[i] - offsets[i - 1]);
-    pairs += length * (length + 1.0) / 2.0;
+    const int64_t rows = offsets[i] - offsets[i - 1];
+    const auto length = static_cast<double>(rows);
+    const auto seen = static_cast<double>(window == 0 ? rows : std::min(rows, window));
+    pairs += seen * (seen + 1.0) / 2.0 + (length - seen) * seen;
   }
   return pairs;
 }
 
-Work expected_work(int64_t context, double ratio) {
+Work expected_work(int64_t context, double ratio, int64_t window) {
   const auto tokens = static_cast<double>(context);
   const double concepts = std::max(1.0, tokens / ratio);
   // Token t sees the places opened up to it, from 1 to all of them: half of all and one on average.
-  return {tokens, tokens * (tokens + 1.0) / 2.0, concepts, concepts * (concepts + 1.0) / 2.0,
-          tokens * (concepts + 1.0) / 2.0};
+  return {.tokens = tokens,
+          .token_pairs = causal_pairs({0, context}, window),
+          .concepts = concepts,
+          .concept_pairs = concepts * (concepts + 1.0) / 2.0,
+          .cross_pairs = tokens * (concepts + 1.0) / 2.0,
+          .entropy_pairs = causal_pairs({0, context})};
 }
 
 Flops forward_flops(const Config& config, const Work& work) {
@@ -119,25 +128,28 @@ Flops forward_flops(const Config& config, const Work& work) {
     flops.parser = 4.0 * static_cast<double>(config.scan_width()) * width * work.tokens;
   }
   if (const auto& entropy = config.parser.entropy; config.parser.rule == BoundaryRule::entropy && entropy.width > 0) {
-    flops.parser = stack_flops(entropy.stack(), work.tokens, work.token_pairs) +
+    flops.parser = stack_flops(entropy.stack(), work.tokens, work.entropy_pairs) +
                    2.0 * static_cast<double>(config.model.vocabulary * entropy.width) * work.tokens;
   }
   flops.pooling = 2.0 * concept_width * width * work.concepts;
   flops.backbone = stack_flops(backbone, work.concepts, work.concept_pairs);
-  flops.cross_attention = 4.0 * width * width * work.tokens + 4.0 * kv_width * concept_width * work.concepts +
-                          4.0 * width * work.cross_pairs;
+  if (config.model.concept_residual) flops.concept_residual = 2.0 * concept_width * width * work.concepts;
+  flops.cross_attention = static_cast<double>(config.model.cross_attentions()) *
+                          (4.0 * width * width * work.tokens + 4.0 * kv_width * concept_width * work.concepts +
+                           4.0 * width * work.cross_pairs);
   return flops;
 }
 
 Flops expected_flops_per_token(const Config& config) {
   const auto context = config.train.context;
-  return forward_flops(config, expected_work(context, config.parser.ratio)) / static_cast<double>(context);
+  return forward_flops(config, expected_work(context, config.parser.ratio, config.model.token.attention_window)) /
+         static_cast<double>(context);
 }
 
 double cache_values_per_token(const Config& config, double ratio) {
   const auto& token = config.model.token;
   if (config.model.kind == ModelKind::llama) return stack_cache_values(token.stack(token.layers));
-  const double cross_attention = stack_cache_values(token.stack(1));
+  const double cross_attention = stack_cache_values(token.stack(config.model.cross_attentions()));
   return stack_cache_values(token.stack(token.encoder_layers + token.decoder_layers)) +
          (stack_cache_values(config.model.concepts.stack()) + cross_attention) / ratio;
 }

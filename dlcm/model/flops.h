@@ -20,6 +20,7 @@ struct ParameterCount {
   int64_t parser = 0;                   // norm gain, q and k; 0 unless the rule is learned
   int64_t pooling = 0;                  // norm gain, W_up and the start concept
   int64_t backbone = 0;                 // M and its last norm
+  int64_t concept_residual = 0;         // with model.concept_residual: used at every concept
   int64_t cross_attention_token = 0;    // norm gain, q, query norm gain and o: used at every token
   int64_t cross_attention_concept = 0;  // k, key norm gain and v: used at every concept
   int64_t decoder = 0;                  // D, or the whole stack of llama, and the last norm
@@ -32,38 +33,43 @@ struct ParameterCount {
 ParameterCount count_parameters(const Config& config);
 
 // Parameters that one token uses on average at `ratio` tokens per concept: all but the embedding, with W_up, the
-// backbone and the cross-attention's k and v divided by the ratio.
+// backbone, the concept residual and the cross-attention's k and v divided by the ratio.
 double touched_parameters(const ParameterCount& parameters, double ratio);
 
 // Operations by component.
 struct Flops {
   double encoder = 0.0;  // 0 for llama
-  double parser = 0.0;  // with the model of the entropy rule
+  double parser = 0.0;   // with the model of the entropy rule
   double pooling = 0.0;
   double backbone = 0.0;
+  double concept_residual = 0.0;
   double cross_attention = 0.0;
   double decoder = 0.0;  // D, or the whole stack of llama
   double head = 0.0;
 
-  double total() const { return encoder + parser + pooling + backbone + cross_attention + decoder + head; }
+  double total() const {
+    return encoder + parser + pooling + backbone + concept_residual + cross_attention + decoder + head;
+  }
   Flops operator/(double divisor) const;
 };
 
 // What a forward pass was given. Pairs are (query, visible key), itself included.
 struct Work {
   double tokens = 0.0;
-  double token_pairs = 0.0;    // within documents: n(n+1)/2 for a document of n tokens
+  double token_pairs = 0.0;    // of the token stacks, within documents and model.token.attention_window
   double concepts = 0.0;       // places that the backbone computed; not read for llama
   double concept_pairs = 0.0;  // within documents: n(n+1)/2 for a document of n places
   double cross_pairs = 0.0;    // sum over tokens of their visible places j(t)
+  double entropy_pairs = 0.0;  // of the entropy rule's model: token pairs without a window
 };
 
-// Sum of n(n+1)/2 over packed documents, given their offsets (Documents::offsets): Work's token_pairs from the tokens'
-// and its concept_pairs from the concepts'.
-double causal_pairs(const std::vector<int64_t>& offsets);
+// Pairs of packed documents, given their offsets (Documents::offsets): n(n+1)/2 for a document of n rows that see all
+// before them; w for all rows but the first w - 1 where each sees at most a window of w. Work's token_pairs come from
+// the tokens' offsets and its concept_pairs from the concepts'.
+double causal_pairs(const std::vector<int64_t>& offsets, int64_t window = 0);
 
 // One window of `context` tokens of one document, cut into context / ratio concepts (at least one) of equal length.
-Work expected_work(int64_t context, double ratio);
+Work expected_work(int64_t context, double ratio, int64_t window = 0);
 
 // Operations of one forward pass over `work`.
 Flops forward_flops(const Config& config, const Work& work);

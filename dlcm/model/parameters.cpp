@@ -40,8 +40,10 @@ ParameterRole role_of(const std::string& name) {
   if (name == "embedding") return ParameterRole::embedding;
   if (name == "head.weight") return ParameterRole::head;
   if (ends_with(name, "gain") || ends_with(name, "start_concept")) return ParameterRole::gain;
-  if (name.rfind("concepts.", 0) == 0 || name == "cross_attention.key.weight" ||
-      name == "cross_attention.value.weight") {
+  // What reads rows as wide as a concept.
+  const bool reads_places =
+      name.starts_with("cross_attention") && (ends_with(name, ".key.weight") || ends_with(name, ".value.weight"));
+  if (name.starts_with("concepts.") || name.starts_with("concept_residual.") || reads_places) {
     return ParameterRole::concept_matrix;
   }
   return ParameterRole::token_matrix;

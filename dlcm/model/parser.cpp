@@ -150,4 +150,9 @@ Cut ParserImpl::forward(const at::Tensor& h_TD, const Batch& batch, const Decisi
   return cut;
 }
 
+at::Tensor straight_through(const at::Tensor& read_TD, const Cut& cut) {
+  const auto confidence_T = at::where(cut.boundary_T, cut.p_T, 1 - cut.p_T);
+  return read_TD * (1 + (confidence_T - confidence_T.detach())).unsqueeze(1);
+}
+
 }  // namespace dlcm

@@ -32,6 +32,10 @@ struct Cut {
   at::Tensor boundary_T;  // bool
 };
 
+// read_TD times 1 + (c - stop(c)), which is exactly 1 in value, so that p gets the gradient of what tokens read from
+// concepts: c_t = p_t where b_t = 1, else 1 - p_t.
+at::Tensor straight_through(const at::Tensor& read_TD, const Cut& cut);
+
 class ParserImpl : public torch::nn::Module {
  public:
   explicit ParserImpl(const Config& config);

@@ -22,4 +22,10 @@ Documents Documents::from_offsets(std::vector<int64_t> offsets) {
   return documents;
 }
 
+Documents Documents::within(int64_t window) const {
+  auto documents = *this;
+  if (window > 0) documents.begin_T = at::maximum(begin_T, end_T - window);
+  return documents;
+}
+
 }  // namespace dlcm

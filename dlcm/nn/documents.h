@@ -16,6 +16,8 @@ struct Documents {
   at::Tensor end_T;              // int64: one past the row itself, so [begin, end) is causal attention
 
   static Documents from_offsets(std::vector<int64_t> offsets);
+  // The same documents, each row seeing at most `window` rows, itself included; all up to it where window is 0.
+  Documents within(int64_t window) const;
   int64_t size() const { return static_cast<int64_t>(offsets.size()) - 1; }
   int64_t rows() const { return offsets.back(); }
 };

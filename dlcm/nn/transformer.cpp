@@ -60,13 +60,17 @@ TransformerImpl::TransformerImpl(const StackConfig& config, double rope_theta, d
   }
 }
 
-at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& documents) {
+at::Tensor TransformerImpl::forward(const at::Tensor& x_TD, const Documents& documents,
+                                    const BeforeLayer& before_layer) {
   if (layers_.empty()) return x_TD;
   const auto angles = rotary_angles(documents.position_T, config_.head_size(), rope_theta_, x_TD.scalar_type());
+  const auto visible = documents.within(config_.window);
   auto x = x_TD;
-  for (auto& layer : layers_) {
-    auto run = [layer, documents, angles](const at::Tensor& input) mutable {
-      return layer->forward(input, documents, angles);
+  for (size_t index = 0; index < layers_.size(); ++index) {
+    auto& layer = layers_[index];
+    if (before_layer) x = before_layer(index, x);
+    auto run = [layer, visible, angles](const at::Tensor& input) mutable {
+      return layer->forward(input, visible, angles);
     };
     x = checkpoint_activations_ ? checkpointed(run, x, layer->parameters()) : run(x);
   }

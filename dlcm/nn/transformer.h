@@ -10,6 +10,7 @@
 
 #include <torch/nn/module.h>
 
+#include <functional>
 #include <vector>
 
 namespace dlcm {
@@ -54,8 +55,11 @@ class TransformerImpl : public torch::nn::Module {
   // With checkpoint_activations, training keeps each layer's input alone and computes the layer again in the backward
   // pass.
   TransformerImpl(const StackConfig& config, double rope_theta, double norm_epsilon, bool checkpoint_activations);
+  // What a layer reads in place of x_TD.
+  using BeforeLayer = std::function<at::Tensor(size_t layer, const at::Tensor& x_TD)>;
+
   // The raw residual stream after the last layer, [T, D] -> [T, D]. No final norm: its owner has one where it needs it.
-  at::Tensor forward(const at::Tensor& x_TD, const Documents& documents);
+  at::Tensor forward(const at::Tensor& x_TD, const Documents& documents, const BeforeLayer& before_layer = nullptr);
 
  private:
   StackConfig config_;

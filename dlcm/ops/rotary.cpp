@@ -92,12 +92,6 @@ void check(const at::Tensor& projections, int64_t heads, int64_t kv_heads, const
               angles.cosine_TH.sizes(), " for projections ", projections.sizes());
 }
 
-at::Tensor rotated_reference(const at::Tensor& x_TNH, const RotaryAngles& angles) {
-  const auto halves = x_TNH.chunk(2, -1);
-  const auto cosine = angles.cosine_TH.unsqueeze(1), sine = angles.sine_TH.unsqueeze(1);
-  return at::cat({halves[0] * cosine - halves[1] * sine, halves[1] * cosine + halves[0] * sine}, -1);
-}
-
 }  // namespace
 
 RotaryAngles rotary_angles(const at::Tensor& position_T, int64_t head_size, double theta, at::ScalarType type) {
@@ -118,7 +112,13 @@ QueryKeyValue rotary_reference(const at::Tensor& projections, int64_t heads, int
   const int64_t tokens = projections.size(0), size = projections.size(1) / (heads + 2 * kv_heads);
   const auto parts =
       projections.view({tokens, heads + 2 * kv_heads, size}).split_with_sizes({heads, kv_heads, kv_heads}, 1);
-  return {rotated_reference(parts[0], angles), rotated_reference(parts[1], angles), parts[2]};
+  return {rotated(parts[0], angles), rotated(parts[1], angles), parts[2]};
+}
+
+at::Tensor rotated(const at::Tensor& x_TNH, const RotaryAngles& angles) {
+  const auto halves = x_TNH.chunk(2, -1);
+  const auto cosine = angles.cosine_TH.unsqueeze(1), sine = angles.sine_TH.unsqueeze(1);
+  return at::cat({halves[0] * cosine - halves[1] * sine, halves[1] * cosine + halves[0] * sine}, -1);
 }
 
 }  // namespace dlcm

@@ -23,4 +23,7 @@ QueryKeyValue rotary(const at::Tensor& projections, int64_t heads, int64_t kv_he
 QueryKeyValue rotary_reference(const at::Tensor& projections, int64_t heads, int64_t kv_heads,
                                const RotaryAngles& angles);
 
+// Rotates x [T, N, H] by each row's angles, in plain ATen. Differentiable.
+at::Tensor rotated(const at::Tensor& x_TNH, const RotaryAngles& angles);
+
 }  // namespace dlcm

@@ -60,11 +60,12 @@ double kept_per_row(const StackConfig& stack, bool checkpointing) {
 }  // namespace
 
 Family::Family(Config base)
-    : base_(std::move(base)),
-      count_(count_parameters(base_)),
-      costs_{forward_flops(base_, {.tokens = 1.0}), forward_flops(base_, {.concepts = 1.0}),
-             forward_flops(base_, {.token_pairs = 1.0}), forward_flops(base_, {.concept_pairs = 1.0}),
-             forward_flops(base_, {.cross_pairs = 1.0})} {
+    : base_(std::move(base)), count_(count_parameters(base_)), costs_{forward_flops(base_, {.tokens = 1.0}),
+                                                                      forward_flops(base_, {.concepts = 1.0}),
+                                                                      forward_flops(base_, {.token_pairs = 1.0}),
+                                                                      forward_flops(base_, {.concept_pairs = 1.0}),
+                                                                      forward_flops(base_, {.cross_pairs = 1.0}),
+                                                                      forward_flops(base_, {.entropy_pairs = 1.0})} {
   const auto& model = base_.model;
   if (model.kind == ModelKind::dlcm &&
       (model.concepts.layers == 0 || model.token.encoder_layers + model.token.decoder_layers == 0)) {
@@ -86,14 +87,15 @@ Family::Growth Family::growth(const RunScale& scale) const {
 double Family::training_flops_per_token(const RunScale& scale) const {
   const auto [token, concepts] = growth(scale);
   const auto context = base_.train.context;
-  const auto work = expected_work(context, scale.ratio);
-  const auto& [per_token, per_concept, per_token_pair, per_concept_pair, per_cross_pair] = costs_;
-  const double forward = work.tokens * ((per_token.total() - per_token.head) * cube(token) + per_token.head * token) +
-                         work.concepts * ((per_concept.total() - per_concept.backbone) * cube(token) +
-                                          per_concept.backbone * cube(concepts)) +
-                         work.token_pairs * per_token_pair.total() * token * token +
-                         work.concept_pairs * per_concept_pair.total() * concepts * concepts +
-                         work.cross_pairs * per_cross_pair.total() * token;
+  const auto work = expected_work(context, scale.ratio, base_.model.token.attention_window);
+  const auto& [per_token, per_concept, per_token_pair, per_concept_pair, per_cross_pair, per_entropy_pair] = costs_;
+  const double forward =
+      work.tokens * ((per_token.total() - per_token.head) * cube(token) + per_token.head * token) +
+      work.concepts *
+          ((per_concept.total() - per_concept.backbone) * cube(token) + per_concept.backbone * cube(concepts)) +
+      work.token_pairs * per_token_pair.total() * token * token +
+      work.concept_pairs * per_concept_pair.total() * concepts * concepts +
+      work.cross_pairs * per_cross_pair.total() * token + work.entropy_pairs * per_entropy_pair.total();
   return kTrainingFlopsPerForward * forward / static_cast<double>(context);
 }
 
@@ -141,8 +143,10 @@ double activation_bytes(const Config& config, int64_t tokens) {
     const double concepts = rows / config.parser.ratio;
     const auto kv_width = static_cast<double>(token.kv_heads * token.stack(0).head_size());
     floats += concepts * kept_per_row(config.model.concepts.stack(), checkpointing);
-    floats += rows * 5.0 * static_cast<double>(token.width) + rows * 2.0 * static_cast<double>(config.scan_width());
-    floats += concepts * (4.0 * static_cast<double>(config.model.concepts.width) + 4.0 * kv_width);
+    const auto readings = static_cast<double>(config.model.cross_attentions());
+    floats += rows * (1.0 + 4.0 * readings) * static_cast<double>(token.width) +
+              rows * 2.0 * static_cast<double>(config.scan_width());
+    floats += concepts * (4.0 * static_cast<double>(config.model.concepts.width) + 4.0 * kv_width * readings);
   }
   return floats * static_cast<double>(sizeof(float));
 }

@@ -33,7 +33,7 @@ class Family {
 
   // Operations of the base for one of each of Work's counts.
   struct Costs {
-    Flops token, concepts, token_pair, concept_pair, cross_pair;
+    Flops token, concepts, token_pair, concept_pair, cross_pair, entropy_pair;
   };
 
   Config base_;

@@ -8,7 +8,9 @@
 namespace dlcm {
 
 double expected_window_flops(const Config& config, const std::vector<int64_t>& offsets, double ratio) {
-  Work work{.tokens = static_cast<double>(offsets.back()), .token_pairs = causal_pairs(offsets)};
+  Work work{.tokens = static_cast<double>(offsets.back()),
+            .token_pairs = causal_pairs(offsets, config.model.token.attention_window),
+            .entropy_pairs = causal_pairs(offsets)};
   if (config.model.kind == ModelKind::dlcm) {
     for (size_t i = 1; i < offsets.size(); ++i) {
       const auto tokens = static_cast<double>(offsets[i] - offsets[i - 1]);

@@ -15,8 +15,11 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-Work work_of(const Batch& batch, const Output& output) {
-  Work work{.tokens = static_cast<double>(batch.tokens()), .token_pairs = causal_pairs(batch.documents.offsets)};
+Work work_of(const Batch& batch, const Output& output, int64_t window) {
+  const auto& offsets = batch.documents.offsets;
+  Work work{.tokens = static_cast<double>(batch.tokens()),
+            .token_pairs = causal_pairs(offsets, window),
+            .entropy_pairs = causal_pairs(offsets)};
   if (output.segmentation) {
     const auto& segmentation = *output.segmentation;
     work.concepts = static_cast<double>(segmentation.concepts());
@@ -32,6 +35,7 @@ void add(Work& total, const Work& part) {
   total.concepts += part.concepts;
   total.concept_pairs += part.concept_pairs;
   total.cross_pairs += part.cross_pairs;
+  total.entropy_pairs += part.entropy_pairs;
 }
 
 Decision decision_of(const Config& config, const Batch& batch, int64_t step, const at::Tensor& forced_T) {
@@ -186,7 +190,7 @@ StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& 
         boundary_T.push_back(part.output.cut->boundary_T);
       }
       if (learned) measured.scores->add(part.output.cut->p_T);
-      add(measured.work, work_of(part.batch, part.output));
+      add(measured.work, work_of(part.batch, part.output, config.model.token.attention_window));
     }
     if (!boundary_T.empty()) measured.boundary_T.push_back(at::cat(boundary_T));
   }
@@ -196,8 +200,8 @@ StepMeasurements step_gradients(LanguageModel& model, const std::vector<Batch>& 
   auto& work = measured.work;
   const auto sums =
       sums_over_ranks(communicator, {nll_sum, boundaries, score_sum, document_loss_sum, work.tokens, work.token_pairs,
-                                     work.concepts, work.concept_pairs, work.cross_pairs});
-  work = {sums[4], sums[5], sums[6], sums[7], sums[8]};
+                                     work.concepts, work.concept_pairs, work.cross_pairs, work.entropy_pairs});
+  work = {sums[4], sums[5], sums[6], sums[7], sums[8], sums[9]};
   measured.loss = sums[0] / targets;
   measured.boundary_rate = sums[1] / tokens;
   measured.mean_score = sums[2] / tokens;

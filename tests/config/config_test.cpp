@@ -60,7 +60,8 @@ void randomize(Table& table, std::mt19937_64& generator) {
     } else if constexpr (std::is_same_v<Field, int64_t>) {
       if (key == "seed") field = static_cast<int64_t>(generator() >> 3);
       if (key == "steps" || key == "every_steps") field = static_cast<int64_t>(1 + generator() % (1ULL << 40));
-      if (key == "vocabulary" || key == "min_length") field = static_cast<int64_t>(1 + generator() % 100000);
+      if (key == "vocabulary" || key == "min_length" || key == "attention_window")
+        field = static_cast<int64_t>(1 + generator() % 100000);
     } else {
       randomize(field, generator);
     }
@@ -166,9 +167,10 @@ TEST(Config, WrongSettingIsNamed) {
             "--set train.step=120: unknown key train.step; the nearest known one is train.steps");
   EXPECT_EQ(refusal("", {"train.steps=120.0"}),
             "--set train.steps=120.0: train.steps expects a whole number, found 120.0");
-  EXPECT_EQ(refusal("", {"parser.rule=strid"}),
-            "--set parser.rule=strid: parser.rule expects one of learned, cosine, stride, random, whitespace, entropy, found "
-            "'strid'");
+  EXPECT_EQ(
+      refusal("", {"parser.rule=strid"}),
+      "--set parser.rule=strid: parser.rule expects one of learned, cosine, stride, random, whitespace, entropy, found "
+      "'strid'");
   for (const std::string setting : {"train.steps", "=3", "train.steps=", "# train.steps=3", "[train]\nsteps=3",
                                     "train.steps=3\ntrain.seed=4", ""}) {
     EXPECT_EQ(refusal("", {setting}), "--set expects KEY=VALUE such as train.steps=120, found \"" + setting + "\"");

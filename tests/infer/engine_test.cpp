@@ -25,7 +25,8 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  std::vector<Case> all{{"llama", test::tiny_config(ModelKind::llama)}};
+  const auto llama = test::tiny_config(ModelKind::llama);
+  std::vector<Case> all{{"llama", llama}, {"llama_beyond_the_paper", test::beyond_the_paper(llama, 20)}};
   for (const auto rule : test::kBoundaryRules) {
     for (const auto smoothing : {SmoothingKind::identity, SmoothingKind::moving_average}) {
       for (const auto reading :
@@ -37,9 +38,12 @@ std::vector<Case> cases() {
           config.smoothing.kind = smoothing;
           config.model.cross_attention = reading;
           config.model.concepts.layers = layers;
-          all.push_back(
-              {fmt::format("{}_{}_{}_{}_concept_layers", name_of(rule), name_of(smoothing), name_of(reading), layers),
-               config});
+          const auto name =
+              fmt::format("{}_{}_{}_{}_concept_layers", name_of(rule), name_of(smoothing), name_of(reading), layers);
+          all.push_back({name, config});
+          if (rule == BoundaryRule::learned) {
+            all.push_back({name + "_beyond_the_paper", test::beyond_the_paper(config, 20)});
+          }
         }
       }
     }

@@ -61,9 +61,9 @@ struct Text {
 
   int64_t row() const { return shape.heads * shape.head_size; }
 
-  // Rows [first, last), row i reading places [0, end(i)).
+  // Rows [first, last), row i reading places [begin(i), end(i)), from 0 where there are no begins.
   std::vector<float> attended(const KeyValueCache& cache, int64_t first, int64_t last, int threads,
-                              const std::vector<int64_t>& end) const {
+                              const std::vector<int64_t>& end, const std::vector<int64_t>& begin = {}) const {
     ThreadPool pool(threads);
     std::vector<float> out(static_cast<size_t>((last - first) * row()), -3.0f);
     const std::vector<int64_t> ends(end.begin() + first, end.begin() + last);
@@ -74,6 +74,7 @@ struct Text {
                              .out = out.data(),
                              .out_row = row(),
                              .end = ends.data(),
+                             .begin = begin.empty() ? nullptr : begin.data() + first,
                              .key_bias = key_bias.empty() ? nullptr : key_bias.data(),
                              .last_key_bias = last_key_bias.empty() ? nullptr : last_key_bias.data() + first};
     attend(pool, shape.heads, {&work, 1});
@@ -81,7 +82,7 @@ struct Text {
   }
 
   // In double, from the numbers as the cache rounds them.
-  std::vector<float> expected(int64_t query, int64_t end) const {
+  std::vector<float> expected(int64_t query, int64_t end, int64_t begin = 0) const {
     std::vector<float> out(static_cast<size_t>(row()), 0.0f);
     const auto stored = [&](float value) {
       return static_cast<double>(shape.format == CacheFormat::float32 ? value : from_bfloat16(to_bfloat16(value)));
@@ -90,7 +91,7 @@ struct Text {
       const int64_t kv_head = head / (shape.heads / shape.kv_heads);
       const float* q = queries.data() + query * row() + head * shape.head_size;
       std::vector<double> scores;
-      for (int64_t s = 0; s < end; ++s) {
+      for (int64_t s = begin; s < end; ++s) {
         const float* k = keys.data() + (s * shape.kv_heads + kv_head) * shape.head_size;
         double score = 0.0;
         for (int64_t i = 0; i < shape.head_size; ++i) score += static_cast<double>(q[i]) * stored(k[i]);
@@ -106,8 +107,8 @@ struct Text {
       const double largest = *std::max_element(scores.begin(), scores.end());
       double total = 0.0;
       std::vector<double> mixed(static_cast<size_t>(shape.head_size), 0.0);
-      for (int64_t s = 0; s < end; ++s) {
-        const double weight = std::exp(scores[static_cast<size_t>(s)] - largest);
+      for (int64_t s = begin; s < end; ++s) {
+        const double weight = std::exp(scores[static_cast<size_t>(s - begin)] - largest);
         const float* v = values.data() + (s * shape.kv_heads + kv_head) * shape.head_size;
         for (int64_t i = 0; i < shape.head_size; ++i) mixed[static_cast<size_t>(i)] += weight * stored(v[i]);
         total += weight;
@@ -149,6 +150,34 @@ TEST(CachedAttention, IsSoftmaxOverTheKeysThatARowSees) {
           for (size_t i = 0; i < expected.size(); ++i) {
             ASSERT_NEAR(found[static_cast<size_t>(query * text.row()) + i], expected[i], 3e-5f)
                 << hwy::TargetName(set) << " heads " << shape.heads << " query " << query;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Windows within a block of keys, over several blocks, and over parts whose sums are taken for themselves.
+TEST(CachedAttention, AWindowIsSoftmaxOverItsKeysWhateverTheOtherRows) {
+  for (const auto& shape : kShapes) {
+    Text text(shape, 2300, 12, 2.0f);
+    text.add_biases(13);
+    const auto cache = text.cache(2300);
+    const auto end = causal(2300);
+    for (const int64_t window : {1, 5, 64, 100, 1500}) {
+      std::vector<int64_t> begin;
+      for (const int64_t last : end) begin.push_back(std::max<int64_t>(0, last - window));
+      for (const int64_t set : instruction_sets()) {
+        const OnInstructionSet on(set);
+        const auto found = text.attended(cache, 2000, 2300, 1, end, begin);
+        for (const int64_t query : {2000, 2047, 2048, 2112, 2299}) {
+          const auto expected = text.expected(query, query + 1, query + 1 - std::min(window, query + 1));
+          const auto alone = text.attended(cache, query, query + 1, 3, end, begin);
+          for (size_t i = 0; i < expected.size(); ++i) {
+            const float value = found[static_cast<size_t>((query - 2000) * text.row()) + i];
+            ASSERT_NEAR(value, expected[i], 3e-5f)
+                << hwy::TargetName(set) << " heads " << shape.heads << " query " << query << " window " << window;
+            ASSERT_EQ(value, alone[i]) << hwy::TargetName(set) << " query " << query << " window " << window;
           }
         }
       }

@@ -21,8 +21,10 @@ using test::tensor_of;
 using test::Tensors;
 
 struct CrossProblem {
-  explicit CrossProblem(CrossAttentionReading reading, ParserGradient gradient = ParserGradient::decoupled) {
+  explicit CrossProblem(CrossAttentionReading reading, ParserGradient gradient = ParserGradient::decoupled,
+                        CrossAttentionPositions positions = CrossAttentionPositions::none) {
     config.model.cross_attention = reading;
+    config.model.cross_attention_positions = positions;
     config.parser.gradient = gradient;
     module = CrossAttention(config);
     at::manual_seed(9);
@@ -38,16 +40,28 @@ struct CrossProblem {
   test::Function forward() {
     return [this](const Tensors& x) { return module->forward(x[0], x[1], segmentation, {p_T, boundary_T}, documents); };
   }
+  // Pairs (i, i + H/2) as complex numbers, times exp(sqrt(-1) place theta^(-2i/H)).
+  at::Tensor turned(const at::Tensor& x, const at::Tensor& place) const {
+    const auto halves = x.chunk(2, -1);
+    const auto rate = at::tensor({1.0, std::pow(config.model.rope_theta, -0.5)}, at::kDouble);
+    const auto angle = (place.to(at::kDouble).unsqueeze(1) * rate).unsqueeze(1);
+    const auto product = at::complex(halves[0], halves[1]) * at::polar(at::ones_like(angle), angle);
+    return at::cat({at::real(product), at::imag(product)}, -1);
+  }
   // The paper's form of the replicated reading, or its plain one, in dense tensors.
   at::Tensor literal(const at::Tensor& h, const at::Tensor& z, bool replicated) const {
     const int64_t heads = 4, kv_heads = 2, size = 4;
     const auto weight = [&](const std::string& name) { return parameter(*module, name); };
     const auto normed = rms_norm_reference(h, weight("norm.gain"), 1e-5);
-    const auto q = rms_norm_reference(at::mm(normed, weight("query.weight").t()).view({-1, heads, size}),
-                                      weight("query_norm.gain"), 1e-5);
+    auto q = rms_norm_reference(at::mm(normed, weight("query.weight").t()).view({-1, heads, size}),
+                                weight("query_norm.gain"), 1e-5);
     auto k = rms_norm_reference(at::mm(z, weight("key.weight").t()).view({-1, kv_heads, size}), weight("key_norm.gain"),
                                 1e-5);
     auto v = at::mm(z, weight("value.weight").t()).view({-1, kv_heads, size});
+    if (config.model.cross_attention_positions == CrossAttentionPositions::places) {
+      q = turned(q, segmentation.place_T - segmentation.visible_begin_T);
+      k = turned(k, segmentation.places.position_T);
+    }
     at::Tensor visible;
     if (replicated) {
       // K and V of a place at every token of its segment, then an L x L causal kernel within the document.
@@ -90,6 +104,18 @@ TEST(CrossAttention, PlainReadingCountsEachVisiblePlaceOnce) {
   test::expect_equal_to_reference(problem.forward(),
                                   [&](const Tensors& x) { return problem.literal(x[0], x[1], false); },
                                   {problem.h_TD, problem.z_SW});
+}
+
+TEST(CrossAttention, PlacesTurnQueriesAndKeys) {
+  for (const auto reading :
+       {CrossAttentionReading::plain, CrossAttentionReading::replicated, CrossAttentionReading::replication}) {
+    CrossProblem problem(reading, ParserGradient::decoupled, CrossAttentionPositions::places);
+    CrossProblem without(reading);
+    const auto found = problem.forward()({problem.h_TD, problem.z_SW});
+    EXPECT_LT(distance(found, problem.literal(problem.h_TD, problem.z_SW, reading != CrossAttentionReading::plain)),
+              1e-12);
+    EXPECT_GT(distance(found, without.forward()({problem.h_TD, problem.z_SW})), 1e-3);
+  }
 }
 
 TEST(CrossAttention, ReadingsDiffer) {

@@ -1,6 +1,8 @@
 // The counts against the paper's numbers, against sums written out by hand, and of the shipped configurations.
 #include "dlcm/model/flops.h"
 
+#include "tests/support/models.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -133,6 +135,26 @@ TEST(Flops, OperationsFollowTheWorkReallyDone) {
   EXPECT_EQ(flops.head, 2 * 20 * 10);
 }
 
+TEST(Flops, WhatThePaperDoesNotHaveIsCounted) {
+  auto config = test::beyond_the_paper(hand_sized(), 3);
+  const auto count = count_parameters(config), plain = count_parameters(hand_sized());
+  EXPECT_EQ(count.concept_residual, 4 * 8);
+  EXPECT_EQ(count.cross_attention_token, 2 * plain.cross_attention_token);
+  EXPECT_EQ(count.cross_attention_concept, 2 * plain.cross_attention_concept);
+  EXPECT_EQ(count.total(), plain.total() + 32 + plain.cross_attention_token + plain.cross_attention_concept);
+  EXPECT_EQ(touched_parameters(count, 2.0), touched_parameters(plain, 2.0) +
+                                                static_cast<double>(plain.cross_attention_token) +
+                                                static_cast<double>(32 + plain.cross_attention_concept) / 2.0);
+  const Work work{.tokens = 10, .token_pairs = 30, .concepts = 4, .concept_pairs = 7, .cross_pairs = 21};
+  const auto flops = forward_flops(config, work), plain_flops = forward_flops(hand_sized(), work);
+  EXPECT_EQ(flops.concept_residual, 2 * 32 * 4);
+  EXPECT_EQ(flops.cross_attention, 2 * plain_flops.cross_attention);
+  EXPECT_EQ(flops.total(), plain_flops.total() + flops.concept_residual + plain_flops.cross_attention);
+  EXPECT_EQ(cache_values_per_token(config, 2.0), cache_values_per_token(hand_sized(), 2.0) + 2 * 2 / 2.0);
+  // Eight tokens that see 1, 2, 3, 3 ... of them.
+  EXPECT_EQ(expected_flops_per_token(config).encoder * 8, 2 * kTokenLayer * 8 + 4 * 4 * (1 + 2 + 6 * 3));
+}
+
 TEST(Flops, ExpectedWorkIsThatOfEqualConcepts) {
   // 12 tokens in concepts of 3: token t sees 1 + t / 3 places.
   const auto work = expected_work(12, 3.0);
@@ -166,6 +188,9 @@ TEST(Flops, CausalPairsRestartAtEveryDocument) {
   EXPECT_EQ(causal_pairs({0, 1}), 1.0);
   EXPECT_EQ(causal_pairs({0, 4}), 10.0);
   EXPECT_EQ(causal_pairs({0, 3, 3, 5}), 6.0 + 0.0 + 3.0);
+  EXPECT_EQ(causal_pairs({0, 5, 6}, 2), 1.0 + 4 * 2.0 + 1.0);
+  EXPECT_EQ(causal_pairs({0, 5, 6}, 1), 6.0);
+  EXPECT_EQ(causal_pairs({0, 5}, 9), 15.0);
 }
 
 TEST(Flops, CacheHoldsConceptsAtTheirRate) {

@@ -44,9 +44,12 @@ std::vector<Case> dlcm_cases() {
             config.smoothing.kind = smoothing;
             config.model.cross_attention = reading;
             check_config(config);
-            cases.push_back({fmt::format("{}_{}_{}_{}_{}", name_of(rule), name_of(decision), name_of(gradient),
-                                         name_of(smoothing), name_of(reading)),
-                             config});
+            const auto name = fmt::format("{}_{}_{}_{}_{}", name_of(rule), name_of(decision), name_of(gradient),
+                                          name_of(smoothing), name_of(reading));
+            cases.push_back({name, config});
+            if (rule == BoundaryRule::learned) {
+              cases.push_back({name + "_beyond_the_paper", test::beyond_the_paper(config, 16)});
+            }
           }
         }
       }
@@ -60,7 +63,9 @@ std::vector<Case> dlcm_cases() {
 
 std::vector<Case> all_cases() {
   auto cases = dlcm_cases();
-  cases.push_back({"llama", test::random_model_config(ModelKind::llama)});
+  const auto llama = test::random_model_config(ModelKind::llama);
+  cases.push_back({"llama", llama});
+  cases.push_back({"llama_beyond_the_paper", test::beyond_the_paper(llama, 16)});
   return cases;
 }
 

@@ -31,11 +31,14 @@ ParameterCount count_built(const LanguageModel& model) {
       count.parser += size;
     } else if (starts_with(name, "pooling.")) {
       count.pooling += size;
-    } else if (starts_with(name, "concepts")) {
+    } else if (starts_with(name, "concepts.") || starts_with(name, "concepts_norm.")) {
       count.backbone += size;
-    } else if (starts_with(name, "cross_attention.key") || starts_with(name, "cross_attention.value")) {
+    } else if (starts_with(name, "concept_residual.")) {
+      count.concept_residual += size;
+    } else if (starts_with(name, "cross_attention") &&
+               (name.find(".key") != std::string::npos || name.find(".value") != std::string::npos)) {
       count.cross_attention_concept += size;
-    } else if (starts_with(name, "cross_attention.")) {
+    } else if (starts_with(name, "cross_attention")) {
       count.cross_attention_token += size;
     } else {
       EXPECT_TRUE(starts_with(name, "decoder") || starts_with(name, "stack.") || starts_with(name, "norm.")) << name;
@@ -53,6 +56,7 @@ void expect_counted(const Config& config, const std::string& name) {
   EXPECT_EQ(built.parser, expected.parser) << name;
   EXPECT_EQ(built.pooling, expected.pooling) << name;
   EXPECT_EQ(built.backbone, expected.backbone) << name;
+  EXPECT_EQ(built.concept_residual, expected.concept_residual) << name;
   EXPECT_EQ(built.cross_attention_token, expected.cross_attention_token) << name;
   EXPECT_EQ(built.cross_attention_concept, expected.cross_attention_concept) << name;
   EXPECT_EQ(built.decoder, expected.decoder) << name;
@@ -82,6 +86,7 @@ TEST(Parameters, AreThoseCountedForEveryRule) {
     }
   }
   expect_counted(test::random_model_config(ModelKind::llama), "llama");
+  expect_counted(test::beyond_the_paper(test::random_model_config(ModelKind::dlcm), 5), "beyond the paper");
 }
 
 TEST(Parameters, FollowTheWidthTheyBelongTo) {
@@ -117,6 +122,20 @@ TEST(Parameters, FollowTheWidthTheyBelongTo) {
   for (const auto& entry : parameters) {
     ASSERT_TRUE(expected.count(entry.key())) << entry.key();
     EXPECT_EQ(role_of(entry.key()), expected[entry.key()]) << entry.key();
+  }
+}
+
+TEST(Parameters, BeyondThePaperFollowTheWidthTheyReadFrom) {
+  const auto model = make_model(test::beyond_the_paper(test::random_model_config(ModelKind::dlcm), 5));
+  const auto parameters = model->named_parameters();
+  for (const auto& [name, role] : {std::pair{"concept_residual.down.weight", ParameterRole::concept_matrix},
+                                   {"cross_attention1.key.weight", ParameterRole::concept_matrix},
+                                   {"cross_attention1.value.weight", ParameterRole::concept_matrix},
+                                   {"cross_attention1.query.weight", ParameterRole::token_matrix},
+                                   {"cross_attention1.output.weight", ParameterRole::token_matrix},
+                                   {"cross_attention1.key_norm.gain", ParameterRole::gain}}) {
+    EXPECT_TRUE(parameters.contains(name)) << name;
+    EXPECT_EQ(role_of(name), role) << name;
   }
 }
 

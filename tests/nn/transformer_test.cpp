@@ -13,9 +13,10 @@ namespace {
 
 constexpr int64_t kWidth = 12;
 
-Transformer random_stack(int64_t layers, bool checkpoint_activations = false) {
+Transformer random_stack(int64_t layers, bool checkpoint_activations = false, int64_t window = 0) {
   at::manual_seed(1);
-  const StackConfig config{.width = kWidth, .layers = layers, .feed_forward = 20, .heads = 6, .kv_heads = 2};
+  const StackConfig config{
+      .width = kWidth, .layers = layers, .feed_forward = 20, .heads = 6, .kv_heads = 2, .window = window};
   Transformer stack(config, 100.0, 1e-5, checkpoint_activations);
   stack->to(at::kDouble);
   const at::NoGradGuard no_gradient;
@@ -38,6 +39,14 @@ TEST(Documents, CountPositionsFromEachDocumentsStart) {
   EXPECT_TRUE(at::equal(documents.begin_T, at::tensor({0, 0, 0, 3}, at::kLong)));
   EXPECT_TRUE(at::equal(documents.end_T, at::tensor({1, 2, 3, 4}, at::kLong)));
   EXPECT_EQ(Documents::from_offsets({0}).rows(), 0);
+}
+
+TEST(Documents, WithinAWindowEachRowSeesItsLastRows) {
+  const auto documents = Documents::from_offsets({0, 4, 6});
+  EXPECT_TRUE(at::equal(documents.within(2).begin_T, at::tensor({0, 0, 1, 2, 4, 4}, at::kLong)));
+  EXPECT_TRUE(at::equal(documents.within(1).begin_T, documents.end_T - 1));
+  EXPECT_TRUE(at::equal(documents.within(0).begin_T, documents.begin_T));
+  EXPECT_TRUE(at::equal(documents.within(2).end_T, documents.end_T));
 }
 
 TEST(Documents, OffsetsThatDecreaseThrow) {
@@ -103,6 +112,38 @@ TEST(Transformer, EarlierRowsMatter) {
   changed[3].add_(1.0);
   const auto documents = Documents::from_offsets({0, 20});
   EXPECT_GT(test::distance(stack->forward(changed, documents)[19], stack->forward(x, documents)[19]), 1e-6);
+}
+
+TEST(Transformer, RowsBeforeTheWindowDoNotMatter) {
+  const auto documents = Documents::from_offsets({0, 20});
+  auto stack = random_stack(1, false, 4);
+  const auto x = at::randn({20, kWidth}, at::kDouble);
+  auto changed = x.clone();
+  changed[7] += 1.0;
+  const auto difference = (stack->forward(x, documents) - stack->forward(changed, documents)).abs().amax(1);
+  for (int64_t row = 0; row < 20; ++row) {
+    EXPECT_EQ(difference[row].item<double>() > 1e-6, row >= 7 && row < 11) << row;
+  }
+}
+
+TEST(Transformer, ALayerReadsWhatIsPutBeforeIt) {
+  const auto documents = Documents::from_offsets({0, 9});
+  auto both = random_stack(2);
+  const auto x = at::randn({9, kWidth}, at::kDouble), other = at::randn({9, kWidth}, at::kDouble);
+  std::vector<size_t> layers;
+  const auto replaced = both->forward(x, documents, [&](size_t layer, const at::Tensor& input) {
+    layers.push_back(layer);
+    return layer == 1 ? other : input;
+  });
+  EXPECT_EQ(layers, (std::vector<size_t>{0, 1}));
+  // The second layer by itself.
+  auto second = random_stack(1);
+  for (auto& entry : second->named_parameters()) {
+    auto name = entry.key();
+    const at::NoGradGuard no_gradient;
+    entry.value().copy_(both->named_parameters()[name.replace(0, std::string("layers0").size(), "layers1")]);
+  }
+  EXPECT_TRUE(at::equal(replaced, second->forward(other, documents)));
 }
 
 TEST(Transformer, NoLayersIsTheIdentity) {

@@ -32,7 +32,8 @@ inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
   }
   config.model.concepts = {.width = 24, .layers = 2, .feed_forward = 20, .heads = 3, .kv_heads = 1};
   config.parser.ratio = 2.5;
-  config.parser.decision = BoundaryDecision::sample;  // the harder one: every draw must be the same however a step is split
+  config.parser.decision =
+      BoundaryDecision::sample;  // the harder one: every draw must be the same however a step is split
   config.parser.min_length = 2;
   config.parser.entropy = {.model = "elsewhere",
                            // About the median of what weights of fill_buffers predict.
@@ -49,8 +50,20 @@ inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
   return config;
 }
 
-// The whitespace rule's table and the weights of the entropy rule's model, which initialise() leaves to others: every fourth
-// id begins a word, weights are normal.
+// With everything that the paper does not have: a Psi in each of two decoder layers, which knows places, the concept
+// added to its tokens, and token attention that sees `window` tokens.
+inline Config beyond_the_paper(Config config, int64_t window) {
+  config.model.token.attention_window = window;
+  if (config.model.kind == ModelKind::llama) return config;
+  config.model.token.decoder_layers = 2;
+  config.model.cross_attention_layers = CrossAttentionLayers::every;
+  config.model.cross_attention_positions = CrossAttentionPositions::places;
+  config.model.concept_residual = true;
+  return config;
+}
+
+// The whitespace rule's table and the weights of the entropy rule's model, which initialise() leaves to others: every
+// fourth id begins a word, weights are normal.
 inline void fill_buffers(torch::nn::Module& model) {
   for (auto& buffer : model.named_buffers()) {
     auto& value = buffer.value();

@@ -272,7 +272,8 @@ INSTANTIATE_TEST_SUITE_P(Models, Step, testing::ValuesIn(cases()),
                          [](const auto& information) { return information.param.name; });
 
 TEST(StepMeasurement, CountsWhatTheForwardPassesSaw) {
-  const auto config = test::random_model_config(ModelKind::dlcm);
+  auto config = test::random_model_config(ModelKind::dlcm);
+  config.model.token.attention_window = 3;
   const auto measured = one_big_batch(config, at::kDouble).measured;
   const auto batch = StepTokens().windows(0, kWindows);
   const auto segmentation =
@@ -280,7 +281,8 @@ TEST(StepMeasurement, CountsWhatTheForwardPassesSaw) {
            ->forward(batch, Decision::training(uniform_draws(1, DrawUse::boundary, kStep, 0, kTokens)))
            .segmentation;
   EXPECT_EQ(measured.work.tokens, kTokens);
-  EXPECT_EQ(measured.work.token_pairs, causal_pairs(batch.documents.offsets));
+  EXPECT_EQ(measured.work.token_pairs, causal_pairs(batch.documents.offsets, 3));
+  EXPECT_EQ(measured.work.entropy_pairs, causal_pairs(batch.documents.offsets));
   EXPECT_EQ(measured.work.concepts, static_cast<double>(segmentation.concepts()));
   EXPECT_EQ(measured.work.concept_pairs, causal_pairs(segmentation.places.offsets));
   EXPECT_EQ(measured.work.cross_pairs, (segmentation.place_T - segmentation.visible_begin_T + 1).sum().item<double>());
