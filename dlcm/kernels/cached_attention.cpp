@@ -128,7 +128,7 @@ std::vector<Task> tasks_of(int64_t heads, std::span<const AttentionWork> works) 
 }  // namespace
 
 void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> works) {
-  constexpr int64_t kTasksOfThread = 2;
+  constexpr int64_t kTasksOfThread = 16;  // so many that no thread waits long for the last one
   const auto tasks = tasks_of(heads, works);
   const auto count = static_cast<int64_t>(tasks.size());
   int64_t most_parts = 1, most_floats = 0;
@@ -152,21 +152,23 @@ void attend(ThreadPool& threads, int64_t heads, std::span<const AttentionWork> w
     });
     return;
   }
-  // Too few heads for the threads: they share the parts, and the sums are put together afterwards.
+  // Too few heads: threads share the parts, neighbouring heads of one after the other as they lie in memory, and the
+  // sums are put together afterwards.
   thread_local Scratch scratch;
-  float* memory = scratch.floats((count * most_parts + 1) * most_floats);
-  threads.run(count * most_parts, [&](int64_t i) {
-    const auto& task = tasks[static_cast<size_t>(i / most_parts)];
-    if (i % most_parts >= task.first_part() && i % most_parts < task.parts()) {
-      Tile(task, heads).sum_part(i % most_parts, sums_at(task, memory + i * most_floats));
+  float* memory = scratch.floats((most_parts * count + 1) * most_floats);
+  threads.run(most_parts * count, [&](int64_t i) {
+    const auto& task = tasks[static_cast<size_t>(i % count)];
+    const int64_t part = i / count;
+    if (part >= task.first_part() && part < task.parts()) {
+      Tile(task, heads).sum_part(part, sums_at(task, memory + i * most_floats));
     }
   });
   for (int64_t i = 0; i < count; ++i) {
     const auto& task = tasks[static_cast<size_t>(i)];
-    const auto all = sums_at(task, memory + count * most_parts * most_floats);
+    const auto all = sums_at(task, memory + most_parts * count * most_floats);
     clear(task, all);
     for (int64_t part = task.first_part(); part < task.parts(); ++part) {
-      add_sums(task.rows, all, sums_at(task, memory + (i * most_parts + part) * most_floats));
+      add_sums(task.rows, all, sums_at(task, memory + (part * count + i) * most_floats));
     }
     Tile(task, heads).write(all);
   }

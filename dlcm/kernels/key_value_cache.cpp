@@ -22,17 +22,26 @@ std::shared_ptr<std::byte[]> make_block(int64_t bytes) {
 }
 
 float stored_as(float value, float*) { return value; }
-uint16_t stored_as(float value, uint16_t*) { return to_bfloat16(value); }
+InterleavedBfloat16 stored_as(float value, InterleavedBfloat16*) { return {to_bfloat16(value)}; }
+
+// Where output `index` of a panel's row lies.
+int64_t place_of(int64_t index, float*) { return index; }
+int64_t place_of(int64_t index, InterleavedBfloat16*) {
+  constexpr int64_t kHalf = kPanelOutputs / 2;
+  return index % kHalf * 2 + index / kHalf;
+}
 
 template <typename Stored>
 void store_place(const CacheShape& shape, std::byte* block, int64_t head, int64_t place, const float* key,
                  const float* value) {
   auto* keys = reinterpret_cast<Stored*>(block + shape.keys_offset(head)) +
-               place / kPanelOutputs * shape.head_size * kPanelOutputs + place % kPanelOutputs;
+               place / kPanelOutputs * shape.head_size * kPanelOutputs;
+  keys += place_of(place % kPanelOutputs, keys);
   auto* values = reinterpret_cast<Stored*>(block + shape.values_offset(head)) + place * kPanelOutputs;
   for (int64_t i = 0; i < shape.head_size; ++i) {
     keys[i * kPanelOutputs] = stored_as(key[i], keys);
-    values[i / kPanelOutputs * kCacheBlock * kPanelOutputs + i % kPanelOutputs] = stored_as(value[i], values);
+    values[i / kPanelOutputs * kCacheBlock * kPanelOutputs + place_of(i % kPanelOutputs, values)] =
+        stored_as(value[i], values);
   }
 }
 
@@ -72,7 +81,7 @@ void KeyValueCache::append(ThreadPool& threads, const float* keys, const float* 
       if (shape_.format == CacheFormat::float32) {
         store_place<float>(shape_, block, head, place % kCacheBlock, key, value);
       } else {
-        store_place<uint16_t>(shape_, block, head, place % kCacheBlock, key, value);
+        store_place<InterleavedBfloat16>(shape_, block, head, place % kCacheBlock, key, value);
       }
     }
   };

@@ -1,5 +1,6 @@
 // Keys and values of one sequence as attention reads them while the sequence grows: blocks of 64 places, in each of
-// which a head's keys lie transposed (places are lanes) and its values in panels of 32 dimensions.
+// which a head's keys lie transposed (places are lanes) and its values in panels of 32 dimensions; bfloat16 as
+// InterleavedBfloat16.
 #pragma once
 
 #include "dlcm/kernels/thread_pool.h"

@@ -31,9 +31,8 @@ template <int rows, int panels, typename Weight>
 void float_tile(const TileProduct& product) {
   chain_tile<rows, panels, 1, rows>(static_cast<const float*>(product.activations),
                                     Panels<Weight>{.first = reinterpret_cast<const Weight*>(product.weights),
-                                                   .step = product.panel_step / static_cast<int64_t>(sizeof(Weight)),
-                                                   .ahead = product.weights + kAhead},
-                                    product.inputs, product.y, product.y_row, product.continues);
+                                                   .step = product.panel_step / static_cast<int64_t>(sizeof(Weight))},
+                                    FurtherOn{kAhead}, product.inputs, product.y, product.y_row, product.continues);
 }
 
 #if HWY_TARGET <= HWY_AVX2
