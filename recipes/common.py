@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
-def arguments(recipe, expected, data=True, texts=False, items=False):
-    """The command line of every recipe. `expected` says how long it takes on 2 cores."""
+def arguments(recipe, expected, data=True, texts=False, items=False, more=None):
+    """The command line of every recipe. `expected` says how long it takes on 2 cores, more(parser) adds options."""
     parser = argparse.ArgumentParser(prog=f"recipes/{recipe}.py", description=f"Expected time on 2 cores: {expected}.")
     if data:
         parser.add_argument("--data", required=True, help="directory that `dlcm data build` wrote")
@@ -32,6 +32,8 @@ def arguments(recipe, expected, data=True, texts=False, items=False):
     parser.add_argument("--budget", type=float, default=2.0, help="hours after which no further run starts (default 2)")
     parser.add_argument("--runs-at-once", type=int, default=2, help="runs at once, a thread each (default 2)")
     parser.add_argument("--no-commit", action="store_true", help="write docs/results without committing it")
+    if more is not None:
+        more(parser)
     options = parser.parse_args()
     options.recipe = recipe
     options.begin = time.time()

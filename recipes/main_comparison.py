@@ -48,9 +48,15 @@ def main():
     else:
         verdict = "differs: ahead or behind depends on the size"
     if len(gaps) > 1:
-        first, last = list(gaps.values())[0], list(gaps.values())[-1]
-        body += (f"The gap goes from {first[1]:+.4f} nats at {first[0] / 1e6:.2f}M to {last[1]:+.4f} at {last[0] / 1e6:.2f}M parameters (without "
-                 f"embedding and head): with size DLCM {'gains on' if last[1] < first[1] else 'does not gain on'} the plain transformer.\n\n")
+        first, last = list(gaps)[0], list(gaps)[-1]
+        by_seed = [{seed: loss[size][seed] - loss[f"{size}-llama"][seed] for seed in loss[size].keys() & loss[f"{size}-llama"].keys()}
+                   for size in (last, first)]
+        change, error = common.paired(*by_seed)
+        if change is not None:
+            told = "cannot be told" if error is None or abs(change) <= error else "shrinks" if change < 0 else "grows"
+            body += (f"The gap to the plain transformer goes from {gaps[first][1]:+.4f} nats at {gaps[first][0] / 1e6:.2f}M to {gaps[last][1]:+.4f} at "
+                     f"{gaps[last][0] / 1e6:.2f}M parameters (without embedding and head), a change of {change:+.4f}"
+                     f"{'' if error is None else f' ± {error:.4f}'}: its trend with size {told}.\n\n")
     curves = {}
     for row in rows:
         if row["status"] == "done" and row["seed"] == 1 and not row["axes"]["model"].endswith("backbone"):
