@@ -87,6 +87,17 @@ struct FurtherOn {
   }
 };
 
+// Prefetches into the second cache, row after row, what is read after these weights, a row for every second one that is
+// read: two tiles that read the same weights ask for all of it.
+struct NextStretch {
+  const std::byte* next;
+
+  template <int panels>
+  HWY_INLINE void prefetch_row(const std::byte*, int64_t input, int64_t, int64_t bytes) const {
+    if (input % 2 == 0) prefetch<PrefetchTo::second_cache>(next + input / 2 * bytes, bytes);
+  }
+};
+
 // y(r, o) = fma(x(r, i), w(i, o), y(r, o)) for ascending i, o in the panels: x(r, i) = x[r * x_row + i * x_input],
 // y(r, o) = y[r * y_row + o], which begins with 0 or with what is there.
 // While row i of panel p is read, ahead.prefetch_row<panels>(row, i, p, bytes of a row) asks for as much of what comes

@@ -79,7 +79,8 @@ class Activations {
             .panel_step = 0,
             .y = nullptr,
             .y_row = 0,
-            .continues = first > 0};
+            .continues = first > 0,
+            .prefetch = nullptr};
   }
 
  private:
@@ -130,7 +131,7 @@ void multiply_panels(const PackedMatrix& matrix, const Activations& activations,
   const size_t panel_size = panel_bytes(matrix.format, matrix.inputs);
   const bool widens = matrix.format == WeightFormat::bfloat16 && activations.tiles() >= kTilesThatWiden;
   // One tile has nobody to share the first cache with.
-  const int64_t stretch = stretch_inputs(matrix.format) * (activations.tiles() == 1 ? 8 : 1);
+  const int64_t stretch = activations.tiles() == 1 ? matrix.inputs : stretch_inputs(matrix.format);
   for (int64_t first = 0; first < matrix.inputs; first += stretch) {
     const int64_t inputs = std::min(stretch, matrix.inputs - first);
     const std::byte* weights =
@@ -154,6 +155,10 @@ void multiply_panels(const PackedMatrix& matrix, const Activations& activations,
       product.weights = weights;
       product.panels = last_panel - first_panel;
       product.panel_step = static_cast<int64_t>(weights_step);
+      if (activations.tiles() == 2) {  // at one panel: what lies behind it is read next
+        const auto bytes = static_cast<int64_t>(panel_bytes(matrix.format, inputs));
+        product.prefetch = weights + bytes + tile * bytes / 2;
+      }
       multiply_tile_into(product, matrix, first_panel, y_RO + activations.first_row(tile) * matrix.outputs);
     }
   }

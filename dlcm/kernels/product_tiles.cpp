@@ -27,12 +27,22 @@ constexpr int64_t kQuadBytes = HWY_TARGET <= HWY_AVX3_DL ? 4 : 8;
 
 constexpr int64_t kAhead = 2048;  // bytes between prefetching and reading
 
+// Rows of one of two tiles.
+constexpr bool may_share(int rows) { return rows >= kMostRows / 2; }
+
 template <int rows, int panels, typename Weight>
 void float_tile(const TileProduct& product) {
-  chain_tile<rows, panels, 1, rows>(static_cast<const float*>(product.activations),
-                                    Panels<Weight>{.first = reinterpret_cast<const Weight*>(product.weights),
-                                                   .step = product.panel_step / static_cast<int64_t>(sizeof(Weight))},
-                                    FurtherOn{kAhead}, product.inputs, product.y, product.y_row, product.continues);
+  const auto* activations = static_cast<const float*>(product.activations);
+  const Panels<Weight> weights{.first = reinterpret_cast<const Weight*>(product.weights),
+                               .step = product.panel_step / static_cast<int64_t>(sizeof(Weight))};
+  if constexpr (may_share(rows) && panels == 1) {
+    if (product.prefetch != nullptr) {
+      return chain_tile<rows, panels, 1, rows>(activations, weights, NextStretch{product.prefetch}, product.inputs,
+                                               product.y, product.y_row, product.continues);
+    }
+  }
+  chain_tile<rows, panels, 1, rows>(activations, weights, FurtherOn{kAhead}, product.inputs, product.y, product.y_row,
+                                    product.continues);
 }
 
 #if HWY_TARGET <= HWY_AVX2
@@ -81,6 +91,10 @@ void quantised_tile(const TileProduct& product) {
   const hn::Repartition<uint16_t, Byte> pairs;
   const auto low_bits = hn::Set(bytes, 0x0F);
   const int64_t groups = product.inputs / group, step = product.panel_step;
+  constexpr int64_t kLine = 64;
+  static_assert(kQuad * kPanelOutputs == 2 * kLine);
+  const bool shares = may_share(rows) && panels == 1 && product.prefetch != nullptr;
+  const std::byte* next = product.prefetch;
   const int64_t group_size = static_cast<int64_t>(panel_bytes(format, group));
   for (int64_t part = 0; part < kPanelOutputs; part += in_panel * kLanes) {
     const auto* HWY_RESTRICT x = static_cast<const std::byte*>(product.activations);
@@ -106,12 +120,16 @@ void quantised_tile(const TileProduct& product) {
         for (int j = 0; j < vectors; ++j) products[r][j] = hn::Set(integers, offsets[r]);
       }
       for (int64_t quad = 0; quad < group / kQuad; quad += int4 ? 2 : 1, w += kQuad * kPanelOutputs) {
+        if (shares) {
+          prefetch<PrefetchTo::second_cache>(next, kLine);
+          next += kLine;
+        }
         ByteVector first[vectors];
         [[maybe_unused]] ByteVector second[vectors];
 #pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) {
           const auto* from = w + j / in_panel * step + j % in_panel * vector_bytes;
-          prefetch(from + kAhead, vector_bytes);
+          if (!shares) prefetch(from + kAhead, vector_bytes);
           const auto loaded = hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(from));
           if constexpr (int4) {
             first[j] = hn::And(loaded, low_bits);

@@ -25,6 +25,9 @@ struct TileProduct {
   float* y;                    // [rows] of kPanelOutputs for each panel
   int64_t y_row;
   bool continues;  // y holds the chain's sum so far
+  // Where two tiles read the same weights of one panel: what to ask for meanwhile, for each two inputs as many bytes as
+  // one has. Otherwise null: the weights themselves are asked for before they are read.
+  const std::byte* prefetch;
 };
 
 void multiply_tile(const TileProduct& product);
