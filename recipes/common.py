@@ -143,7 +143,9 @@ def sizes(rows):
     models = sorted({(row["parameters"], row["non_embedding"]) for row in rows})
     tokens = sorted({row["tokens"] for row in rows})
     seeds = sorted({row["seed"] for row in rows})
-    shown = ", ".join(f"{total / 1e6:.2f}M parameters ({hidden / 1e6:.2f}M without embedding and head)" for total, hidden in models)
+    ends = models if len(models) <= 3 else [models[0], models[-1]]
+    shown = (", " if len(models) <= 3 else " to ").join(
+        f"{total / 1e6:.2f}M parameters ({hidden / 1e6:.2f}M without embedding and head)" for total, hidden in ends)
     return (f"{len(rows)} runs of {shown}; {', '.join(f'{count / 1e6:.2f}M' for count in tokens)} tokens each; "
             f"seeds {', '.join(map(str, seeds))}.")
 
