@@ -1,4 +1,5 @@
 // dlcm data build.
+#include "cli/choice.h"
 #include "cli/verbs.h"
 #include "dlcm/data/build.h"
 
@@ -96,7 +97,7 @@ void add_data(CLI::App& app, int& status) {
   verb->add_option("--output", build.output, "The data directory to make")->required();
   verb->add_option("--field", build.fields.text, "Field of a JSON record that holds the text")->capture_default_str();
   verb->add_option("--format", options->format, "What the input is, whatever its name: auto goes by the name")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->check(one_of({"auto", "text", "jsonl"}))
       ->capture_default_str();
   auto* validation = verb->add_option("--validation", build.validation, "Text for validation, like --input");
   verb->add_option("--validation-fraction", build.validation_fraction,

@@ -1,4 +1,5 @@
 // dlcm export: a model as one self-contained file that is mapped into memory and used as it lies there.
+#include "cli/choice.h"
 #include "cli/verbs.h"
 #include "dlcm/eval/rounding_cost.h"
 #include "dlcm/infer/exported_model.h"
@@ -10,7 +11,6 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
-#include <map>
 #include <memory>
 
 namespace dlcm::cli {
@@ -99,11 +99,13 @@ void add_export(CLI::App& app, int& /*status*/) {
       ->capture_default_str()
       ->needs(config);
   verb->add_option("--output", options->output, "the file")->required();
-  const std::map<std::string, WeightFormat> formats{
-      {"bfloat16", WeightFormat::bfloat16}, {"int8", WeightFormat::int8}, {"int4", WeightFormat::int4}};
   verb->add_option("--quantize", options->format,
-                   "round the weights: bfloat16, int8 (a scale for 64 inputs) or int4 (a scale for 32 inputs)")
-      ->transform(CLI::CheckedTransformer(formats).description("{bfloat16,int8,int4}"));
+                   "the weights' format: float32 as they are, bfloat16, int8 (a scale for 64 inputs) or int4 (a scale "
+                   "for 32 inputs)")
+      ->transform(one_of<WeightFormat>({{"float32", WeightFormat::float32},
+                                        {"bfloat16", WeightFormat::bfloat16},
+                                        {"int8", WeightFormat::int8},
+                                        {"int4", WeightFormat::int4}}));
   verb->add_option("--text", options->texts,
                    "text files, .jsonl files or folders: print what the rounding costs there in bits per byte")
       ->needs(model);

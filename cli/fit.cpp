@@ -1,4 +1,5 @@
 // dlcm fit: the scaling law of a set of runs.
+#include "cli/choice.h"
 #include "cli/verbs.h"
 #include "dlcm/io/files.h"
 #include "dlcm/scaling/plan.h"
@@ -44,7 +45,7 @@ void add_fit(CLI::App& app, int& /*status*/) {
   verb->add_option("--output", options->output, "the fit, a JSON file that dlcm plan reads")->required();
   verb->add_option("--page", options->page, "curves and law as an HTML page");
   verb->add_option("--loss", options->loss, "which loss to fit")
-      ->check(CLI::IsMember({"training", "validation"}))
+      ->check(one_of({"training", "validation"}))
       ->capture_default_str();
   verb->add_option("--starts", options->request.starts, "random starts of the search")
       ->check(CLI::Range(1, 100000))

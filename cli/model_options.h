@@ -1,12 +1,12 @@
 // The options that every verb with a trained model takes.
 #pragma once
 
+#include "cli/choice.h"
 #include "dlcm/infer/engine_model.h"
 #include "dlcm/kernels/key_value_cache.h"
 
 #include <CLI/CLI.hpp>
 
-#include <map>
 #include <string>
 
 namespace dlcm::cli {
@@ -30,10 +30,8 @@ inline void add_model_options(CLI::App& verb, ModelOptions& options) {
 
 // Adds --cache: the numbers of keys and values.
 inline void add_cache_option(CLI::App& verb, CacheFormat& cache) {
-  const std::map<std::string, CacheFormat> formats{{"float32", CacheFormat::float32},
-                                                   {"bfloat16", CacheFormat::bfloat16}};
   verb.add_option("--cache", cache, "keys and values: float32, or bfloat16, which is half as large")
-      ->transform(CLI::CheckedTransformer(formats).description("{float32,bfloat16}"));
+      ->transform(one_of<CacheFormat>({{"float32", CacheFormat::float32}, {"bfloat16", CacheFormat::bfloat16}}));
 }
 
 }  // namespace dlcm::cli

@@ -294,6 +294,10 @@ TEST_F(ModelVerbs, ExportRoundsWeights) {
       EXPECT_GT(object.at("bytes"), object.at("weight_bytes"));
     }
   }
+  const auto unrounded =
+      run("export --model dlcm --quantize float32 --output all --text two.txt --json").objects().at(0);
+  EXPECT_EQ(unrounded.at("weights"), "float32");
+  EXPECT_EQ(unrounded.at("cost").at("relative_loss"), 0.0);
   EXPECT_NE(run("export --model dlcm --quantize int8 --output some.dlcm --text two.txt").output.find("bits per byte"),
             std::string::npos);
 }
@@ -312,7 +316,8 @@ TEST_F(ModelVerbs, ExportOfRandomWeightsNeedsNoTraining) {
 }
 
 TEST_F(ModelVerbs, ExportRefusesWhatItCannotDo) {
-  expect_refused("export --model dlcm --quantize int3 --output x", "int3");
+  expect_refused("export --model dlcm --quantize int3 --output x",
+                 "expected one of float32, bfloat16, int8, int4, found int3");
   expect_refused("export --output x", "");
   expect_refused("export --config shape.toml --output x", "--random-weights");
   expect_refused("export --model missing --output x", "missing");
