@@ -41,8 +41,8 @@ def main():
     if len(rows) < 39:
         verdict = "cannot tell: the sweep is not complete"
     else:
-        verdict = ("ahead of the plain transformer beyond the noise of three seeds: " + ", ".join(wins) if wins else
-                   "no change puts DLCM ahead of the plain transformer beyond the noise of three seeds")
+        verdict = ("agrees: ahead of the plain transformer beyond the noise of three seeds: " + ", ".join(wins) if wins else
+                   "differs: no change puts DLCM ahead of the plain transformer beyond the noise of three seeds")
         verdict += "; better than the paper's form: " + (", ".join(gains) if gains else "none")
     body += "\nIntervals come from seeds paired with the same seed of what is subtracted.\n"
     common.page(options, "The search for the win", "The backbone is worth its FLOPs: DLCM-2.3B gains 2.69 points at equal FLOPs.", body, verdict, ["search"],
