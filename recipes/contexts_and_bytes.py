@@ -55,6 +55,8 @@ def main():
                           "DLCM minus control, nats a token or byte (95 %)"], results)
     body += ("\nThe shapes are those of micro.toml and micro-llama.toml throughout, equal in FLOPs at 256 tokens; with the context DLCM becomes the "
              "cheaper of the two, because its backbone attends to concepts. The control is the plain transformer unless said otherwise.\n")
+    if len({row["data_hash"] for row in first} | {row["data_hash"] for row in contexts}) > 1:
+        body += "The runs at 256 tokens (main_comparison) read the same text through another tokenizer's file of as many ids.\n"
     ahead = [f"{context} tokens" for context, (difference, error) in gaps.items() if error is not None and difference < -error]
     behind = [f"{context} tokens" for context, (difference, error) in gaps.items() if error is not None and difference > error]
     for difference, error in (byte_results.get("micro-llama", (None, None)),):
