@@ -1,6 +1,7 @@
 """`dlcm analyze` on the runs of a recipe, and rank correlations."""
 
 import pathlib
+import statistics
 import subprocess
 
 import common
@@ -21,7 +22,9 @@ def analyze(options, model, others, baseline=None):
 
 
 def rank_correlation(a, b):
-    """Spearman's; no ties are expected."""
-    rank = lambda values: [sorted(values).index(value) for value in values]
-    first, second, count = rank(a), rank(b), len(a)
-    return 1 - 6 * sum((x - y) ** 2 for x, y in zip(first, second)) / (count * (count * count - 1))
+    """Spearman's: Pearson's correlation of the ranks, ties sharing the mean of theirs."""
+    def ranks(values):
+        ordered = sorted(values)
+        return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]
+
+    return statistics.correlation(ranks(a), ranks(b))

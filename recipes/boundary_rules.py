@@ -13,7 +13,7 @@ def nearest(rows, axis, ratio):
 
 
 def main():
-    options = common.arguments("boundary_rules", "45 minutes")
+    options = common.arguments("boundary_rules", "45 minutes", rows_suffice=True)
     small = common.sweep(options, "entropy_model")[0]
     cosines = common.sweep(options, "cosine_threshold")
     target = cosines[0]["target_ratio"]

@@ -18,11 +18,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
-def arguments(recipe, expected, data=True, texts=False, items=False, more=None):
-    """The command line of every recipe. `expected` says how long it takes on 2 cores, more(parser) adds options."""
+def arguments(recipe, expected, data=True, texts=False, items=False, rows_suffice=False, more=None):
+    """The command line of every recipe. `expected` says how long it takes on 2 cores, more(parser) adds options; where
+    `rows_suffice` for the page, it can be written again without a training."""
     parser = argparse.ArgumentParser(prog=f"recipes/{recipe}.py", description=f"Expected time on 2 cores: {expected}.")
-    if data:
-        parser.add_argument("--data", required=True, help="directory that `dlcm data build` wrote")
+    needed = [parser.add_argument("--data", help="directory that `dlcm data build` wrote")] if data else []
+    parser.set_defaults(page_only=False)
+    if rows_suffice:
+        parser.add_argument("--page-only", action="store_true", help="train nothing: write the page again from the rows in docs/results")
     if texts:
         parser.add_argument("--texts", required=True, help="folder with NAME/valid.txt for each kind of content")
     if items:
@@ -33,8 +36,11 @@ def arguments(recipe, expected, data=True, texts=False, items=False, more=None):
     parser.add_argument("--runs-at-once", type=int, default=2, help="runs at once, a thread each (default 2)")
     parser.add_argument("--no-commit", action="store_true", help="write docs/results without committing it")
     if more is not None:
-        more(parser)
+        needed.append(more(parser))
     options = parser.parse_args()
+    for argument in needed:
+        if not options.page_only and getattr(options, argument.dest) is None:
+            parser.error(f"{argument.option_strings[0]} is needed: {argument.help}")
     options.recipe = recipe
     options.begin = time.time()
     print(f"{recipe}: expected {expected} on 2 cores", file=sys.stderr)
@@ -76,7 +82,9 @@ def sweep(options, name, fill=None):
     """Runs recipes/sweeps/NAME.toml; its rows are committed to docs/results/rows/NAME.jsonl as runs end. Returns them.
 
     `fill` = (labels, values) of the sweep's first axis, where a recipe finds them: the sweep that is run is then written
-    beside the rows."""
+    beside the rows. With --page-only nothing runs, and the committed rows are what there is."""
+    if options.page_only:
+        return read_lines(RESULTS / "rows" / f"{name}.jsonl")
     file = ROOT / "recipes" / "sweeps" / f"{name}.toml"
     if fill is not None:
         text = file.read_text(encoding="utf-8").replace("../../configs", str(ROOT / "configs"))
@@ -117,6 +125,10 @@ def mean(values):
     return sum(values) / len(values)
 
 
+# Student's t, 95 %, of 1, 2, ... degrees of freedom.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
 def paired(first, second):
     """Of two {seed: value}: mean difference over the seeds they share and the half-width of its 95 % interval (Student's t);
     without a second seed the half-width is None."""
@@ -125,7 +137,7 @@ def paired(first, second):
         return (differences[0] if differences else None), None
     centre = mean(differences)
     error = math.sqrt(sum((d - centre) ** 2 for d in differences) / (len(differences) - 1) / len(differences))
-    return centre, {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(differences), 2.0) * error
+    return centre, STUDENT[min(len(differences) - 2, len(STUDENT) - 1)] * error
 
 
 def by_axis(rows, axis):
@@ -140,7 +152,7 @@ def table(headings, rows):
 
 def sizes(rows):
     """A sentence about what was trained."""
-    models = sorted({(row["parameters"], row["non_embedding"]) for row in rows})
+    models = sorted({(round(row["parameters"], -4), round(row["non_embedding"], -4)) for row in rows})
     tokens = sorted({row["tokens"] for row in rows})
     seeds = sorted({row["seed"] for row in rows})
     ends = models if len(models) <= 3 else [models[0], models[-1]]
@@ -153,32 +165,49 @@ def sizes(rows):
 COLOURS = ["#2a63a8", "#b8561a", "#237a50", "#7a4ba6", "#b0325f", "#73640f", "#4a7f8c", "#666666"]
 
 
-def chart(path, title, x_label, y_label, series, dashed=(), y_range=None):
-    """Lines as an SVG file: `series` is {name: [(x, y), ...]}; names in `dashed` are drawn so."""
-    width, height, left, right, top, bottom = 760, 400, 62, 14, 34, 64 + 18 * ((len(series) + 2) // 3)
-    points = [point for line in series.values() for point in line if point[1] is not None]
-    low_x, high_x = min(x for x, _ in points), max(x for x, _ in points)
-    low_y, high_y = y_range or (min(y for _, y in points), max(y for _, y in points))
+def marks_of(low, high):
+    """Round numbers from at most `low` to at least `high`, four to nine of them."""
+    size = 10 ** math.floor(math.log10(high - low))
+    step = next(size * part for part in (0.1, 0.2, 0.25, 0.5, 1.0) if (high - low) / (size * part) <= 7)
+    first = math.floor(low / step + 1e-9)
+    return [step * i for i in range(first, first + math.ceil((high - step * first) / step - 1e-9) + 1)]
+
+
+def chart(path, title, x_label, y_label, series, dashed=(), y_range=None, logarithmic=False):
+    """Lines as an SVG file: `series` is {name: [(x, y) or (x, y, half-width of its interval), ...]}; names in `dashed` are drawn so;
+    `logarithmic` is the x axis, whose marks then are the points' own."""
+    width, height, left, right, top, bottom = 760, 400, 62, 24, 34, 64 + 18 * ((len(series) + 2) // 3)
+    series = {name: [(x, y, error[0] if error and error[0] else 0) for x, y, *error in line if y is not None] for name, line in series.items()}
+    points = [point for line in series.values() for point in line]
+    low_x, high_x = min(x for x, *_ in points), max(x for x, *_ in points)
+    low_y, high_y = y_range or (min(y - error for _, y, error in points), max(y + error for _, y, error in points))
     high_x, high_y = (high_x if high_x > low_x else low_x + 1), (high_y if high_y > low_y else low_y + 1)
-    place_x = lambda x: left + (x - low_x) / (high_x - low_x) * (width - left - right)
+    y_marks = marks_of(low_y, high_y)
+    low_y, high_y = y_marks[0], y_marks[-1]
+    x_marks = sorted({x for x, *_ in points}) if logarithmic else [x for x in marks_of(low_x, high_x) if low_x <= x <= high_x]
+    scale = math.log if logarithmic else float
+    place_x = lambda x: left + (scale(x) - scale(low_x)) / (scale(high_x) - scale(low_x)) * (width - left - right)
     place_y = lambda y: height - bottom - (min(max(y, low_y), high_y) - low_y) / (high_y - low_y) * (height - top - bottom)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="12">',
              f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
              f'<text x="{left}" y="20" font-size="14" font-weight="600" fill="#1d2126">{title}</text>']
-    for i in range(6):
-        y = low_y + i / 5 * (high_y - low_y)
-        x = low_x + i / 5 * (high_x - low_x)
-        parts.append(f'<path d="M{left} {place_y(y):.1f}H{width - right}" stroke="#dfe2e5"/>'
-                     f'<text x="{left - 6}" y="{place_y(y) + 4:.1f}" text-anchor="end" fill="#5b636d">{y:.3g}</text>'
-                     f'<text x="{place_x(x):.1f}" y="{height - bottom + 16}" text-anchor="middle" fill="#5b636d">{x:.3g}</text>')
+    for x in x_marks:
+        parts.append(f'<text x="{place_x(x):.1f}" y="{height - bottom + 16}" text-anchor="middle" fill="#5b636d">{x:.3g}</text>')
+    for y in y_marks:
+        shade = "#8a929b" if abs(y) < 1e-9 and low_y < 0 else "#dfe2e5"
+        parts.append(f'<path d="M{left} {place_y(y):.1f}H{width - right}" stroke="{shade}"/>'
+                     f'<text x="{left - 6}" y="{place_y(y) + 4:.1f}" text-anchor="end" fill="#5b636d">{y:.4g}</text>')
     parts.append(f'<text x="{(left + width - right) / 2}" y="{height - bottom + 34}" text-anchor="middle" fill="#5b636d">{x_label}</text>'
                  f'<text transform="translate(14 {(top + height - bottom) / 2}) rotate(-90)" text-anchor="middle" fill="#5b636d">{y_label}</text>')
     for index, (name, line) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
-        drawn = [(x, y) for x, y in line if y is not None]
         dash = ' stroke-dasharray="6 4"' if name in dashed else ""
         parts.append('<polyline fill="none" stroke-width="1.8" stroke="%s"%s points="%s"/>' % (
-            colour, dash, " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in drawn)))
+            colour, dash, " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y, _ in line)))
+        for x, y, error in line:
+            if error:
+                centre = place_x(x) + 3 * (index - (len(series) - 1) / 2)
+                parts.append(f'<path d="M{centre:.1f} {place_y(y - error):.1f}V{place_y(y + error):.1f}" stroke="{colour}" stroke-width="1.2"/>')
         x, y = left + (index % 3) * 230, height - bottom + 54 + 18 * (index // 3)
         parts.append(f'<path d="M{x} {y - 4}h18" stroke="{colour}" stroke-width="3"{dash}/><text x="{x + 24}" y="{y}" fill="#1d2126">{name}</text>')
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,9 @@ def compare(label, seeds, others):
 
 def main():
     def byte_data(parser):
-        parser.add_argument("--byte-data", required=True, help="directory that `dlcm data build --tokenizer bytes` wrote from the same text")
+        return parser.add_argument("--byte-data", help="directory that `dlcm data build --tokenizer bytes` wrote from the same text")
 
-    options = common.arguments("contexts_and_bytes", "50 minutes after main_comparison", more=byte_data)
+    options = common.arguments("contexts_and_bytes", "50 minutes after main_comparison", rows_suffice=True, more=byte_data)
     first = [row for row in common.read_lines(common.RESULTS / "rows" / "main_comparison.jsonl") if row["axes"]["model"] in ("micro", "micro-llama")]
     contexts = common.sweep(options, "contexts")
     options.data = options.byte_data
@@ -70,11 +70,8 @@ def main():
         verdict = ("agrees: " if ahead and not behind else "differs: ") + "; ".join(
             f"DLCM is {side} at {', '.join(places)}" for side, places in (("ahead", ahead), ("behind", behind)) if places)
     if len(gaps) > 1:
-        common.chart(common.RESULTS / "contexts_and_bytes.svg", "DLCM minus plain transformer", "context, tokens", "nats a token",
-                     {"difference": [(context, difference) for context, (difference, _) in gaps.items()],
-                      "95 %, low": [(context, difference - (error or 0)) for context, (difference, error) in gaps.items()],
-                      "95 %, high": [(context, difference + (error or 0)) for context, (difference, error) in gaps.items()]},
-                     dashed=("95 %, low", "95 %, high"))
+        common.chart(common.RESULTS / "contexts_and_bytes.svg", "DLCM minus plain transformer: means of paired seeds, 95 %", "context, tokens", "nats a token",
+                     {"difference": [(context, *gap) for context, gap in gaps.items()]}, logarithmic=True)
     common.page(options, "Longer contexts, and bytes", "Reasoning over a shortened sequence should pay more the longer the context and the finer the tokens.",
                 body, verdict, ["contexts", "bytes", "main_comparison"], has_chart=len(gaps) > 1)
 

@@ -8,7 +8,7 @@ NOISE = 0.01  # nats: optima nearer than this are ties
 
 
 def main():
-    options = common.arguments("fig3_mup", "50 minutes")
+    options = common.arguments("fig3_mup", "50 minutes", rows_suffice=True)
     rows = common.sweep(options, "fig3_mup")
     losses = {}
     for row in rows:

@@ -21,9 +21,8 @@ def main():
     better = [place for place, *_, difference, error in places if difference + error < 0]
     worse = [place for place, *_, difference, error in places if difference - error > 0]
     total = sum(count * difference for _, count, _, _, difference, _ in places) / sum(count for _, count, *_ in places)
-    common.chart(common.RESULTS / "fig7_position.svg", "DLCM minus the plain transformer, by place in the concept", "place in the concept", "difference, nats",
-                 {"difference": [(p, d) for p, _, _, _, d, _ in places], "95 %, low": [(p, d - e) for p, _, _, _, d, e in places],
-                  "95 %, high": [(p, d + e) for p, _, _, _, d, e in places]}, dashed=("95 %, low", "95 %, high"))
+    common.chart(common.RESULTS / "fig7_position.svg", "DLCM minus the plain transformer, by place in the concept, 95 %", "place in the concept", "difference, nats",
+                 {"difference": [(p, d, e) for p, _, _, _, d, e in places]})
     body = common.sizes([rows["4"], baseline]) + " Same data, same order; both read the same held-out tokens.\n\n" + common.table(
         ["place", "tokens", "DLCM, nats", "plain, nats", "difference", "± (95 %)"],
         [[p, count, f"{own:.4f}", f"{plain:.4f}", f"{d:+.4f}", f"{e:.4f}"] for p, count, own, plain, d, e in places])

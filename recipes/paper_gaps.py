@@ -5,7 +5,7 @@ import common
 
 
 def main():
-    options = common.arguments("paper_gaps", "90 minutes")
+    options = common.arguments("paper_gaps", "90 minutes", rows_suffice=True)
     rows = common.sweep(options, "paper_gaps")
     bits, ratios, halves = {}, {}, {}
     for row in rows:

@@ -15,7 +15,7 @@ def difference(losses, other, choice):
 
 
 def main():
-    options = common.arguments("search", "100 minutes")
+    options = common.arguments("search", "100 minutes", rows_suffice=True)
     rows = common.sweep(options, "search")
     losses, bits, flops, sizes = {}, {}, {}, {}
     for row in rows:

@@ -17,7 +17,7 @@ def pairs_of(rows, model_axis):
 
 
 def main():
-    options = common.arguments("tokens_per_parameter", "120 minutes")
+    options = common.arguments("tokens_per_parameter", "120 minutes", rows_suffice=True)
     nano = common.sweep(options, "tokens_per_parameter")
     micro = common.sweep(options, "tokens_per_parameter_micro")
     rows, wanted = nano + micro, 20
@@ -50,7 +50,7 @@ def main():
         verdict = "differs: " + "; ".join(told)
     if told:
         common.chart(common.RESULTS / "tokens_per_parameter.svg", "DLCM minus plain transformer of equal FLOPs", "tokens per parameter", "nats per token",
-                     {size: list(of.items()) for size, of in gaps.items() if len(of) > 1})
+                     {size: list(of.items()) for size, of in gaps.items() if len(of) > 1}, logarithmic=True)
     common.page(options, "Few parameters, many tokens", "DLCM buys parameters at equal FLOPs; the paper trains 2.3B parameters on 1T tokens, 430 tokens per "
                 "parameter.", body, verdict, ["tokens_per_parameter", "tokens_per_parameter_micro"], has_chart=bool(told))
 
