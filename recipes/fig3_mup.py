@@ -4,7 +4,6 @@
 import common
 
 RATES = (0.5, 0.75, 1.0, 1.5, 2.0)
-NOISE = 0.01  # nats: optima nearer than this are ties
 
 
 def main():
@@ -24,7 +23,7 @@ def main():
                 results.append([scaling, width] + [f"{loss:.4f}" if loss else "–" for loss in line] + ["–"])
                 continue
             best = min(line)
-            ties = [rate for rate, loss in zip(RATES, line) if loss - best <= NOISE]
+            ties = [rate for rate, loss in zip(RATES, line) if loss - best <= common.SEED_NOISE]
             steps.append((line.index(best), [RATES.index(rate) for rate in ties]))
             results.append([scaling, width] + [f"**{loss:.4f}**" if loss == best else f"{loss:.4f}" for loss in line] + [", ".join(f"{rate:g}" for rate in ties)])
         # How far the best of a width is from the nearest tie of the narrowest, in grid steps.
@@ -40,7 +39,7 @@ def main():
     else:
         verdict = "differs: the best rate moves by more than one grid step with muP"
     body = common.sizes(rows) + (f" **Partial: {len(rows)} of 40 runs.**" if len(rows) < 40 else "") + "\n\n" + common.table(
-        ["", "token width"] + [f"× {rate:g}" for rate in RATES] + [f"ties, within {NOISE} nats"], results)
+        ["", "token width"] + [f"× {rate:g}" for rate in RATES] + [f"ties, within {common.SEED_NOISE} nats"], results)
     body += "\nValidation loss in nats; concept widths are 128, 128, 256, 256. The multiple is of the hidden matrices' rates.\n"
     common.chart(common.RESULTS / "fig3_mup.svg", "Validation loss over the multiple of the learning rate", "multiple", "nats per token",
                  {f"{width}, {scaling}": [(rate, losses.get((scaling, width, rate))) for rate in RATES] for scaling in ("muP", "without muP") for width in widths},

@@ -14,7 +14,7 @@ def fitted(options):
     plain = common.sweep(options, "fig4_baseline")
     done = [row for row in grid + seeds + plain if row["status"] == "done"]
     file = pathlib.Path(options.output) / "scaling-fit.json"
-    command = [options.dlcm, "fit", *[common.run_directory(options, row) for row in done], "--loss", "validation", "--output", file,
+    command = [options.dlcm, "fit", *[common.run_directory(options, row) for row in done], "--output", file,
                "--page", file.with_suffix(".html"), "--json"]
     output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
     return grid, seeds, plain, json.loads(output), file

@@ -9,14 +9,17 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <span>
 
 namespace dlcm {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Points of a curve of training losses at most.
+// Points of a curve of training losses at most, and the fewest losses that each averages: the loss of one step is that of
+// one step's few documents.
 constexpr double kStretches = 40.0;
+constexpr size_t kLeastLosses = 16;
 constexpr size_t kLeastPoints = 3;
 // Share of the tokens over which the last stable and the final loss are averaged.
 constexpr double kStableShare = 0.1;
@@ -43,18 +46,36 @@ std::vector<Logged> logged_losses(const std::string& run, LossKind kind) {
   return losses;
 }
 
+LossPoint mean_of(std::span<const Logged> losses) {
+  LossPoint mean;
+  for (const auto& logged : losses) {
+    mean.tokens += logged.tokens / static_cast<double>(losses.size());
+    mean.loss += logged.loss / static_cast<double>(losses.size());
+  }
+  return mean;
+}
+
+// Means over stretches of equal ratio of tokens, longer ones where too few losses would be in them.
+std::vector<LossPoint> means_of_stretches(std::span<const Logged> losses) {
+  const double factor = std::pow(losses.back().tokens / losses.front().tokens, 1.0 / kStretches);
+  const size_t least = std::clamp<size_t>(losses.size() / kLeastPoints, 1, kLeastLosses);
+  std::vector<LossPoint> means;
+  while (!losses.empty()) {
+    size_t count = std::min(least, losses.size());
+    while (count < losses.size() && losses[count].tokens < losses.front().tokens * factor) ++count;
+    if (losses.size() - count < least) count = losses.size();
+    means.push_back(mean_of(losses.first(count)));
+    losses = losses.subspan(count);
+  }
+  return means;
+}
+
 // The mean loss and the mean tokens of those with tokens in (begin, end].
 LossPoint mean_between(const std::vector<Logged>& losses, double begin, double end) {
-  LossPoint mean;
-  double count = 0.0;
-  for (const auto& logged : losses) {
-    if (logged.tokens <= begin || logged.tokens > end) continue;
-    mean.tokens += logged.tokens;
-    mean.loss += logged.loss;
-    ++count;
-  }
-  if (count > 0.0) mean = {mean.tokens / count, mean.loss / count};
-  return mean;
+  std::vector<Logged> between;
+  std::copy_if(losses.begin(), losses.end(), std::back_inserter(between),
+               [&](const Logged& logged) { return logged.tokens > begin && logged.tokens <= end; });
+  return mean_of(between);
 }
 
 }  // namespace
@@ -87,17 +108,11 @@ RunCurve read_curve(const std::string& run, LossKind kind) {
         "leave it out",
         run, stable.size(), warmup, decay, kLeastPoints);
   }
-  const double first = stable.front().tokens, last = stable.back().tokens;
+  const double last = stable.back().tokens;
   if (kind == LossKind::validation) {
     for (const auto& logged : stable) trajectory.points.push_back({logged.tokens, logged.loss});
   } else {
-    const double factor = std::pow(last / first, 1.0 / kStretches);
-    double begin = 0.0;
-    for (double end = first * factor; begin < last; end *= factor) {
-      const auto point = mean_between(stable, begin, end > last / factor ? last : end);
-      if (point.tokens > 0.0) trajectory.points.push_back(point);
-      begin = end > last / factor ? last : end;
-    }
+    trajectory.points = means_of_stretches(stable);
   }
   trajectory.stable = mean_between(stable, (1.0 - kStableShare) * last, last);
   if (all.back().step >= static_cast<double>(curve.config.train.steps) && decay < all.back().step) {

@@ -17,9 +17,9 @@ struct RunCurve {
 };
 
 // The curve of a run directory: RUN/metrics.jsonl with the configuration of RUN/config.toml (which a sweep writes) or
-// of the newest complete checkpoint. Training losses are means over stretches of equal ratio of tokens; validation
-// losses are taken as they are. Throws Error where the run cannot be read, has no resolved vocabulary, or too few
-// losses between warm-up and decay.
+// of the newest complete checkpoint. Training losses are means over stretches of equal ratio of tokens, of 16 losses or
+// more each; validation losses are taken as they are. Throws Error where the run cannot be read, has no resolved
+// vocabulary, or too few losses between warm-up and decay.
 RunCurve read_curve(const std::string& run, LossKind kind);
 
 }  // namespace dlcm
