@@ -24,6 +24,9 @@ enum class BoundaryDecision { sample, threshold };
 // What reaches p besides the ratio loss (SPEC section 1, "Gradient into p").
 enum class ParserGradient { decoupled, smoothing, straight_through };
 enum class SmoothingKind { identity, moving_average };
+// Which tokens a concept is the mean of: its segment; or those after the segment's first, through the one that opens the
+// place that reads it. Either way that place sees none but its own first token and those before.
+enum class PoolingSpan { segment, through_opening };
 // The two exact readings of the paper's cross-attention (SPEC section 1), and the second by the paper's method.
 enum class CrossAttentionReading { plain, replicated, replication };
 enum class CrossAttentionLayers { first, every };
@@ -59,6 +62,10 @@ struct EnumNames<ParserGradient> {
 template <>
 struct EnumNames<SmoothingKind> {
   static constexpr std::array<std::string_view, 2> value{"identity", "moving_average"};
+};
+template <>
+struct EnumNames<PoolingSpan> {
+  static constexpr std::array<std::string_view, 2> value{"segment", "through_opening"};
 };
 template <>
 struct EnumNames<CrossAttentionReading> {
@@ -150,6 +157,7 @@ struct ModelConfig {
   double rope_theta = 10000.0;
   double norm_epsilon = 1e-5;
   double init_std = 0.04;
+  PoolingSpan pooling = PoolingSpan::segment;
   CrossAttentionReading cross_attention = CrossAttentionReading::plain;
   CrossAttentionLayers cross_attention_layers = CrossAttentionLayers::first;
   CrossAttentionPositions cross_attention_positions = CrossAttentionPositions::none;
@@ -173,6 +181,9 @@ struct ModelConfig {
     visit("rope_theta", self.rope_theta, "base of the rotary position embedding");
     visit("norm_epsilon", self.norm_epsilon, "epsilon of every RMSNorm");
     visit("init_std", self.init_std, "standard deviation of the initial weights at the base widths");
+    visit("pooling", self.pooling,
+          "segment: a concept is the mean of its segment; through_opening: of what follows the segment's first token, "
+          "through the token that opens the next");
     visit("cross_attention", self.cross_attention,
           "plain: each visible place counts once; replicated: once per token; replication: the same by repeated keys, "
           "slower");

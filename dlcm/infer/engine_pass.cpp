@@ -200,7 +200,8 @@ void EnginePass::pool_segments() {
   normed_.resize(static_cast<size_t>(rows_ * width));
   // PAPER-GAP: pooling reads RMSNorm(H).
   work_.norm(x_.data(), model_.weights.pooling_norm, config_.model.norm_epsilon, rows_, normed_.data());
-  // The means of the segments that these rows close; the first place of a text closes none.
+  // The means of the concepts that these rows close; the first place of a text closes none.
+  const bool through_opening = config_.model.pooling == PoolingSpan::through_opening;
   mixed_.clear();
   std::vector<int64_t> reader;
   for (const auto& member : members_) {
@@ -208,16 +209,24 @@ void EnginePass::pool_segments() {
     auto& sum = sequence.open_sum_;
     int64_t place = member.place;
     for (int64_t row = member.row; row < member.row + member.part.count; ++row) {
+      const float* normed = normed_.data() + row * width;
+      bool ends_concept = false;  // which this row then belongs to
       if (boundary_[static_cast<size_t>(row)] != 0) {
-        if (const int64_t length = length_before(member, row); length > 0) {
+        int64_t length = length_before(member, row);
+        if (length > 0) {
+          ends_concept = through_opening;
+          if (ends_concept) {
+            kernels::add(normed, sum.data(), width);
+            const int64_t position = sequence.length_ + row - member.row;
+            if (position == length) ++length;  // the text's first concept has the text's first token, too
+          }
           for (const float value : sum) mixed_.push_back(value / static_cast<float>(length));
           reader.push_back(place);
         }
         ++place;
         sum.assign(static_cast<size_t>(width), 0.0f);
       }
-      const float* normed = normed_.data() + row * width;
-      kernels::add(normed, sum.data(), width);
+      if (!ends_concept) kernels::add(normed, sum.data(), width);
     }
   }
   work_.multiply(model_.weights.pooling_up, mixed_.data(), static_cast<int64_t>(reader.size()), projected_);

@@ -50,12 +50,13 @@ inline Config random_model_config(ModelKind kind, int64_t vocabulary = 64) {
   return config;
 }
 
-// With everything that the paper does not have: a Psi in each of two decoder layers, which knows places, the concept
-// added to its tokens, and token attention that sees `window` tokens.
+// With everything that the paper does not have: concepts that take in the token which opens the next, a Psi in each of
+// two decoder layers, which knows places, the concept added to its tokens, and token attention that sees `window` tokens.
 inline Config beyond_the_paper(Config config, int64_t window) {
   config.model.token.attention_window = window;
   if (config.model.kind == ModelKind::llama) return config;
   config.model.token.decoder_layers = 2;
+  config.model.pooling = PoolingSpan::through_opening;
   config.model.cross_attention_layers = CrossAttentionLayers::every;
   config.model.cross_attention_positions = CrossAttentionPositions::places;
   config.model.concept_residual = true;
