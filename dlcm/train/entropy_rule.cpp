@@ -50,6 +50,12 @@ EntropyModel load_for(const Config& config, const Tokenizer& tokenizer) {
         "them to the same values",
         path, model.rope_theta, model.norm_epsilon, config.model.rope_theta, config.model.norm_epsilon);
   }
+  if (model.token.attention_window != 0 || facts.config.train.context < config.train.context) {
+    throw Error(
+        "parser.entropy.model = {} has model.token.attention_window = {} and train.context = {}: name a model without a "
+        "window and with a context of at least {}",
+        path, model.token.attention_window, facts.config.train.context, config.train.context);
+  }
   return load_weights(checkpoint, facts);
 }
 
@@ -81,11 +87,30 @@ double calibrated_threshold(LanguageModel& entropy_model, const Config& config, 
   return entropies[place];
 }
 
+bool has_entropy_rule(const Config& config) {
+  return config.model.kind == ModelKind::dlcm && config.parser.rule == BoundaryRule::entropy;
+}
+
 }  // namespace
+
+void take_entropy_rule(Config& config, const Config& checkpoint) {
+  if (!has_entropy_rule(config) || !has_entropy_rule(checkpoint)) return;
+  auto& entropy = config.parser.entropy;
+  const auto& stored = checkpoint.parser.entropy;
+  if (!entropy.model.empty() && entropy.model != stored.model) {
+    throw Error(
+        "parser.entropy.model is {}, but the checkpoint holds the weights of {}: name that one, or start a run without "
+        "a checkpoint",
+        entropy.model, stored.model);
+  }
+  const double threshold = entropy.threshold;
+  entropy = stored;
+  if (threshold > 0.0) entropy.threshold = threshold;
+}
 
 void resolve_entropy_rule(Config& config, const Mixture& data) {
   auto& entropy = config.parser.entropy;
-  if (config.model.kind != ModelKind::dlcm || config.parser.rule != BoundaryRule::entropy) return;
+  if (!has_entropy_rule(config)) return;
   if (entropy.width > 0 && entropy.threshold > 0.0) return;
   const auto loaded = load_for(config, *data.tokenizer());
   const auto& token = loaded.config.model.token;
@@ -99,7 +124,7 @@ void resolve_entropy_rule(Config& config, const Mixture& data) {
 }
 
 void load_entropy_model(LanguageModel& model, const Config& config) {
-  if (config.model.kind != ModelKind::dlcm || config.parser.rule != BoundaryRule::entropy) return;
+  if (!has_entropy_rule(config)) return;
   const at::NoGradGuard no_gradient;
   const auto checkpoint = find_checkpoint(config.parser.entropy.model);
   const auto loaded = load_weights(checkpoint, facts_of_checkpoint(checkpoint));

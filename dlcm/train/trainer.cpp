@@ -50,13 +50,29 @@ void require_equal_weights(Communicator& communicator, const SafeTensors& parame
   require_equal(communicator, {{"weights of hash", hash.digest()}});
 }
 
+// The checkpoint that a training goes on or starts from; empty where there is none.
+std::string origin_of(const TrainingRequest& request) {
+  if (request.from) return find_checkpoint(*request.from);
+  const bool has_checkpoint =
+      request.resume && std::filesystem::exists(request.output) && !complete_checkpoints(request.output).empty();
+  return has_checkpoint ? find_checkpoint(request.output) : std::string();
+}
+
+// The configuration as asked, with what the origin brings along before anything is resolved.
+Config asked_config(const TrainingRequest& request) {
+  auto config = request.config;
+  const auto origin = origin_of(request);
+  if (!origin.empty()) take_entropy_rule(config, load_config(origin + "/config.toml"));
+  return config;
+}
+
 class Run {
  public:
   // Reads and checks this rank's own input; nothing is made before all is well.
   Run(const TrainingRequest& request, Communicator& communicator)
       : communicator_(communicator),
         data_(request.data, Split::train),
-        config_(resolve_config(request.config, data_)),
+        config_(resolve_config(asked_config(request), data_)),
         output_(request.output) {
     check_world_size(config_, communicator);
     // Where the directory is there, who else trains in it is the first question.
@@ -120,8 +136,7 @@ void Run::prepare_start(const TrainingRequest& request) {
   if (has_checkpoint && !request.resume) {
     throw Error("{} already holds a training: add --resume to go on with it, or choose another --output", output_);
   }
-  if (request.from) origin_path_ = find_checkpoint(*request.from);
-  if (request.resume && has_checkpoint) origin_path_ = find_checkpoint(output_);
+  origin_path_ = origin_of(request);
   if (origin_path_.empty()) return;
   origin_ = load_checkpoint(origin_path_, /*with_optimizer=*/false);
   const auto stored = parse_config(origin_->config_toml, "the checkpoint's config.toml");

@@ -231,6 +231,26 @@ TEST_F(Training, RefusesWhatItCannotDoBeforeChangingAnything) {
   EXPECT_FALSE(std::filesystem::exists(path("nothing")));
 }
 
+TEST_F(Training, AnEntropyRunGoesOnWithoutTheModelItTook) {
+  auto llama = training("small-llama", {"--set", "train.steps=20"});
+  llama[2] = std::string(DLCM_SOURCE_DIR) + "/configs/tiny-llama.toml";
+  ASSERT_EQ(run(llama).status, 0);
+  const std::vector<std::string> entropy{"--set", "parser.rule=entropy", "--set",
+                                         "parser.entropy.model=" + path("small-llama")};
+  const auto asked = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), entropy.begin(), entropy.end());
+    return training("by-entropy", more);
+  };
+  ASSERT_EQ(run(asked({"--set", "train.steps=20"})).status, 0);
+  std::filesystem::remove_all(path("small-llama"));
+  const auto resumed = run(asked({"--resume", "--set", "train.steps=20", "--set", "eval.tokens=1024"}));
+  EXPECT_EQ(resumed.status, 0) << resumed.messages;
+
+  auto branch = training("branch-by-entropy", {"--from", path("by-entropy"), "--set", "parser.rule=entropy", "--set",
+                                               "parser.entropy.model=another-model"});
+  expect_refused(branch, "the checkpoint holds the weights of " + path("small-llama"));
+}
+
 TEST_F(Training, TwoTrainingsInOneRunDirectoryAreRefused) {
   test::Process first(path("first"), training("shared", {"--set", "train.steps=100000"}));
   ASSERT_TRUE(first.wait_for_lines(path("shared") + "/metrics.jsonl", 2));

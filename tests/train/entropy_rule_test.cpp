@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -107,6 +108,33 @@ TEST_F(EntropyRule, ItsModelIsKeptInCheckpointsAndNeverTrained) {
   EXPECT_TRUE(at::equal(save_parameters(*again).tensors.at(name), weight));
 }
 
+TEST_F(EntropyRule, ACheckpointBringsItsOwn) {
+  const auto stored = resolve_config(config_, *data_);
+  std::filesystem::remove_all(directory_ / "llama");
+  auto config = config_;
+  config.eval.tokens = 2048;  // another calibration, were there one
+  take_entropy_rule(config, stored);
+  EXPECT_EQ(resolve_config(config, *data_).parser.entropy.threshold, stored.parser.entropy.threshold);
+  EXPECT_EQ(config.parser.entropy.layers, stored.parser.entropy.layers);
+
+  config = config_;
+  config.parser.entropy.model.clear();
+  config.parser.entropy.threshold = 1.25;
+  take_entropy_rule(config, stored);
+  EXPECT_EQ(config.parser.entropy.threshold, 1.25);
+  EXPECT_EQ(config.parser.entropy.model, stored.parser.entropy.model);
+
+  config.parser.entropy.model = "another";
+  const auto refused = test::message_of<Error>([&] { take_entropy_rule(config, stored); });
+  EXPECT_NE(refused.find("another"), std::string::npos);
+  EXPECT_NE(refused.find(stored.parser.entropy.model), std::string::npos);
+
+  auto learned = config;
+  learned.parser.rule = BoundaryRule::learned;
+  take_entropy_rule(learned, stored);
+  EXPECT_EQ(learned.parser.entropy.model, "another");
+}
+
 TEST_F(EntropyRule, WrongModelsAreNamed) {
   auto config = config_;
   config.parser.entropy.model = directory_ / "nowhere";
@@ -123,6 +151,18 @@ TEST_F(EntropyRule, WrongModelsAreNamed) {
   config = config_;
   config.model.vocabulary = 300;
   EXPECT_NE(refusal(config).find("vocabulary"), std::string::npos);
+
+  // What boundaries it would open in training is not what it would with a window, or past its context.
+  auto windowed = test::tiny_config(ModelKind::llama);
+  windowed.model.token.attention_window = 4;
+  save_checkpoint(directory_ / "windowed", test::checkpoint_of(test::tiny_model(windowed)), 1);
+  config = config_;
+  config.parser.entropy.model = directory_ / "windowed";
+  EXPECT_NE(refusal(config).find("attention_window = 4"), std::string::npos);
+
+  config = config_;
+  config.train.context = 2 * llama_.config.train.context;
+  EXPECT_NE(refusal(config).find("a context of at least"), std::string::npos);
 
   config = config_;
   config.parser.entropy.model.clear();
