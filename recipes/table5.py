@@ -28,6 +28,8 @@ def main():
         ["content"] + [f"target {t}" for t in TARGETS] + [f"the paper, {t}" for t in TARGETS],
         [[text] + [f"{ours[text][t]:.2f}" for t in TARGETS] + [f"{value:.2f}" for value in PAPER.get(text, ())] + ["–"] * (0 if text in PAPER else 3)
          for text in ours])
+    apart = sorted(analysis.APART & ours.keys())
+    body += f"\n`all` is without {', '.join(apart)}.\n" if apart else ""
     compared = [text for text in ours if text in PAPER]
     # Do contents differ, as the paper's do, by more than documents of one content?
     width = {t: max(ours[text][t] for text in compared) / min(ours[text][t] for text in compared) for t in TARGETS}

@@ -1,7 +1,10 @@
 // The tables and charts of `dlcm analyze`.
 #include "dlcm/analysis/analyze.h"
 #include "dlcm/analysis/numbers.h"
-#include "dlcm/infer/evaluation.h"
+#include "dlcm/analysis/run_table.h"
+#include "dlcm/util/utf8.h"
+
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,63 +12,74 @@
 namespace dlcm {
 namespace {
 
-constexpr double kInterval = 1.96;  // standard errors to either side of a 95 % interval
-constexpr int64_t kFewTokens = 30;  // places with fewer tokens are left out of the chart
+constexpr double kInterval = 1.96;     // standard errors to either side of 95 % of a normal distribution
+constexpr int64_t kFewTokens = 30;     // places with fewer tokens are left out of the chart
+constexpr double kChanceShare = 0.05;  // of 95 % intervals lie beside the truth
+
+// Characters of the longest names in a terminal's table, which leave room for the numbers.
+constexpr size_t kTextCharacters = 12, kModelCharacters = 22;
 
 std::string place_name(size_t place) {
   return place < kConceptPlaces ? std::to_string(place) : fmt::format("{} and more", kConceptPlaces);
 }
 
-// visit(name of the text or "all", its statistics)
+// visit(name of the text or kAllTexts, its statistics)
 template <typename Visit>
 void for_texts(const Analysis& analysis, const AnalysedModel& model, const Visit& visit) {
-  for (size_t i = 0; i < analysis.texts.size(); ++i) visit(analysis.texts[i], model.by_text[i]);
-  visit("all", model.all);
+  for (size_t i = 0; i < analysis.texts.size(); ++i) visit(analysis.texts[i].name, model.by_text[i]);
+  visit(std::string(kAllTexts), model.all);
+}
+
+// The last characters of a text of more than `most`, an ellipsis before them.
+std::string shortened(const std::string& text, size_t most) {
+  std::vector<size_t> begins;
+  for (size_t begin = 0; begin < text.size();
+       begin += std::max<size_t>(1, utf8_length(std::string_view(text).substr(begin)))) {
+    begins.push_back(begin);
+  }
+  return begins.size() <= most ? text : "…" + text.substr(begins[begins.size() - most + 1]);
 }
 
 Table concepts_table(const Analysis& analysis) {
-  Table table(
-      {"text", "model", "target", "tokens", "concepts", "tokens_per_concept", "p10", "p50", "p90", "bits_per_byte"},
-      {"text", "model", "target", "tokens", "concepts", "tokens per concept", "10 % of documents below", "median",
-       "10 % above", "bits per byte"});
+  Table table({"text", "model", "target", "threshold", "tokens", "concepts", "tokens_per_concept", "p10", "p50", "p90",
+               "bits_per_byte"},
+              {"text", "model", "target", "threshold", "tokens", "concepts", "tokens per concept",
+               "10 % of documents below", "median", "10 % above", "bits per byte"});
+  const auto two = decimals(2);
   for (const auto& model : analysis.models) {
+    const double threshold = model.has_scores ? model.threshold : kUnknown;
     for_texts(analysis, model, [&](const std::string& text, const ConceptStatistics& statistics) {
-      auto ratios = statistics.document_ratios;
-      std::sort(ratios.begin(), ratios.end());
-      const auto quantile = [&](double q) { return ratios.empty() ? kUnknown : quantile_of_sorted(ratios, q); };
-      const auto two = decimals(2);
-      const auto shown = [&](double value) { return std::isfinite(value) ? two(value) : std::string(kNothing); };
-      table.add({text, model.name, csv_number(model.target_ratio), std::to_string(statistics.tokens),
-                 std::to_string(statistics.concepts), csv_number(statistics.ratio()), csv_number(quantile(0.1)),
-                 csv_number(quantile(0.5)), csv_number(quantile(0.9)), csv_number(statistics.bits_per_byte())},
-                {text, model.name, fmt::format("{:g}", model.target_ratio), std::to_string(statistics.tokens),
-                 std::to_string(statistics.concepts), two(statistics.ratio()), shown(quantile(0.1)),
-                 shown(quantile(0.5)), shown(quantile(0.9)), decimals(4)(statistics.bits_per_byte())});
+      const double p10 = statistics.ratio_quantile(0.1), p50 = statistics.ratio_quantile(0.5),
+                   p90 = statistics.ratio_quantile(0.9);
+      table.add({text, model.name, csv_number(model.target_ratio), csv_number(threshold),
+                 std::to_string(statistics.tokens), std::to_string(statistics.concepts), csv_number(statistics.ratio()),
+                 csv_number(p10), csv_number(p50), csv_number(p90), csv_number(statistics.bits_per_byte())},
+                {text, model.name, fmt::format("{:g}", model.target_ratio), decimals(3)(threshold),
+                 std::to_string(statistics.tokens), std::to_string(statistics.concepts), two(statistics.ratio()),
+                 two(p10), two(p50), two(p90), decimals(4)(statistics.bits_per_byte())});
     });
   }
   return table;
 }
 
 Table position_table(const Analysis& analysis) {
-  Table table({"text", "place", "tokens", "loss", "baseline_loss", "difference", "standard_error"},
-              {"text", "place in concept", "tokens", "DLCM, nats", "baseline, nats", "difference", "± (95 %)"});
+  Table table(
+      {"text", "place", "tokens", "documents", "loss", "baseline_loss", "difference", "standard_error", "half_width"},
+      {"text", "place in concept", "tokens", "documents", "DLCM, nats", "baseline, nats", "difference",
+       "standard error", "± (95 %)"});
+  const auto four = decimals(4);
   for_texts(analysis, analysis.models.front(), [&](const std::string& text, const ConceptStatistics& statistics) {
     for (size_t place = 0; place <= kConceptPlaces; ++place) {
       const auto& at = statistics.by_place[place];
       if (at.tokens == 0) continue;
       const auto count = static_cast<double>(at.tokens);
-      const double error = at.standard_error();
-      std::vector<std::string> cells{
-          text, place_name(place), std::to_string(at.tokens), csv_number(at.loss / count), "", "", ""};
-      std::vector<std::string> shown{
-          text, place_name(place), std::to_string(at.tokens), decimals(4)(at.loss / count), "", "", ""};
-      if (analysis.baseline) {
-        cells[4] = csv_number(at.baseline_loss / count);
-        cells[5] = csv_number(at.difference());
-        cells[6] = csv_number(error);
-        shown[4] = decimals(4)(at.baseline_loss / count);
-        shown[5] = decimals(4)(at.difference());
-        shown[6] = std::isfinite(error) ? decimals(4)(kInterval * error) : std::string(kNothing);
+      std::vector<std::string> cells{text, place_name(place), std::to_string(at.tokens), std::to_string(at.documents),
+                                     csv_number(at.loss / count)};
+      auto shown = cells;
+      shown.back() = four(at.loss / count);
+      for (const double value : {at.baseline_loss / count, at.difference(), at.standard_error(), at.half_width()}) {
+        cells.push_back(csv_number(analysis.baseline ? value : kUnknown));
+        shown.push_back(four(analysis.baseline ? value : kUnknown));
       }
       table.add(std::move(cells), std::move(shown));
     }
@@ -76,6 +90,7 @@ Table position_table(const Analysis& analysis) {
 Table scores_table(const Analysis& analysis) {
   Table table({"text", "model", "from", "to", "tokens"});
   for (const auto& model : analysis.models) {
+    if (!model.has_scores) continue;
     for_texts(analysis, model, [&](const std::string& text, const ConceptStatistics& statistics) {
       for (size_t bin = 0; bin < kScoreBins; ++bin) {
         const auto edge = [](size_t place) { return csv_number(static_cast<double>(place) / kScoreBins); };
@@ -152,22 +167,28 @@ Table training_table(const RunRecord& run) {
   return table;
 }
 
+// " Not counted in all: wiki."; empty where every text is counted.
+std::string apart_note(const Analysis& analysis) {
+  std::vector<std::string> names;
+  for (const auto& text : analysis.texts) {
+    if (text.apart) names.push_back(text.name);
+  }
+  return names.empty() ? "" : fmt::format(" Not counted in {}: {}.", kAllTexts, fmt::join(names, ", "));
+}
+
 PageSection concepts_section(const Analysis& analysis) {
   Chart chart{.title = "Tokens per concept by content",
-              .note = "At each model's threshold; lines: the middle 80 % of documents.",
+              .note = "At each model's threshold; lines: the middle 80 % of documents." + apart_note(analysis),
               .y = "tokens per concept",
               .wide = true,
               .y_begin = 0.0};
-  chart.categories = analysis.texts;
+  for (const auto& text : analysis.texts) chart.categories.push_back(text.name);
   for (const auto& model : analysis.models) {
     ChartSeries series{.name = fmt::format("{}, target {:g}", model.name, model.target_ratio)};
     for (size_t i = 0; i < analysis.texts.size(); ++i) {
-      auto ratios = model.by_text[i].document_ratios;
-      std::sort(ratios.begin(), ratios.end());
-      series.points.push_back({static_cast<double>(i), model.by_text[i].ratio()});
-      series.intervals.push_back(ratios.empty()
-                                     ? std::pair{kUnknown, kUnknown}
-                                     : std::pair{quantile_of_sorted(ratios, 0.1), quantile_of_sorted(ratios, 0.9)});
+      const auto& statistics = model.by_text[i];
+      series.points.push_back({static_cast<double>(i), statistics.ratio()});
+      series.intervals.emplace_back(statistics.ratio_quantile(0.1), statistics.ratio_quantile(0.9));
     }
     chart.series.push_back(std::move(series));
   }
@@ -179,7 +200,8 @@ PageSection concepts_section(const Analysis& analysis) {
 PageSection position_section(const Analysis& analysis) {
   const auto& statistics = analysis.models.front().all;
   Chart losses{.title = "Loss by place in the concept",
-               .note = "Of the token being predicted; place 0 opens the concept.",
+               .note = "Of the token being predicted; place 0 opens the concept, where that is the parser's choice." +
+                       apart_note(analysis),
                .x = "place in the concept",
                .y = "nats per token",
                .series = {{.name = analysis.models.front().name}}};
@@ -197,8 +219,7 @@ PageSection position_section(const Analysis& analysis) {
     if (!analysis.baseline) continue;
     losses.series[1].points.push_back({x, at.baseline_loss / count});
     differences.series[0].points.push_back({x, at.difference()});
-    const double error = kInterval * at.standard_error();
-    differences.series[0].intervals.emplace_back(at.difference() - error, at.difference() + error);
+    differences.series[0].intervals.emplace_back(at.difference() - at.half_width(), at.difference() + at.half_width());
   }
   PageSection section{.title = "Loss by place", .charts = {losses}};
   if (analysis.baseline) section.charts.push_back(differences);
@@ -211,7 +232,8 @@ PageSection boundaries_section(const Analysis& analysis) {
   Chart places{.title = "Where concepts begin",
                .note =
                    "How often a token of each kind opens a concept, in all texts; a random parser would do it equally "
-                   "often everywhere.",
+                   "often everywhere." +
+                   apart_note(analysis),
                .y = "opens a concept, %",
                .wide = true,
                .y_begin = 0.0};
@@ -222,7 +244,7 @@ PageSection boundaries_section(const Analysis& analysis) {
     places.categories.emplace_back(kTextPlaces[place]);
   }
   Chart scores{.title = "Boundary scores",
-               .note = "Share of all tokens by their score p, forced first tokens left out.",
+               .note = "Share of all tokens by their score p, forced first tokens left out." + apart_note(analysis),
                .x = "p",
                .y = "share of tokens, %",
                .y_begin = 0.0};
@@ -240,6 +262,7 @@ PageSection boundaries_section(const Analysis& analysis) {
     rates.colour = random.colour = static_cast<int64_t>(places.series.size() / 2);
     places.series.push_back(std::move(rates));
     places.series.push_back(std::move(random));
+    if (!model.has_scores) continue;
     ChartSeries histogram{.name = model.name};
     const auto tokens = static_cast<double>(model.all.free_tokens().tokens);
     for (size_t bin = 0; bin < kScoreBins; ++bin) {
@@ -248,10 +271,11 @@ PageSection boundaries_section(const Analysis& analysis) {
     }
     scores.series.push_back(std::move(histogram));
   }
-  return {.title = "Boundaries",
-          .charts = {places, scores},
-          .html_after = "<details><summary>By content</summary>" + places_table(analysis).html("Where concepts begin") +
-                        "</details>\n"};
+  PageSection section{.title = "Boundaries", .charts = {places}};
+  if (!scores.series.empty()) section.charts.push_back(scores);
+  section.html_after =
+      "<details><summary>By content</summary>" + places_table(analysis).html("Where concepts begin") + "</details>\n";
+  return section;
 }
 
 PageSection training_section(const RunRecord& run) {
@@ -279,52 +303,98 @@ PageSection training_section(const RunRecord& run) {
   return {.title = "Over training", .charts = {chart}};
 }
 
+// "at no place", "at place 3", "at places 0, 2".
+std::string at_places(const std::vector<size_t>& places) {
+  if (places.empty()) return "at no place";
+  return fmt::format("at place{} {}", places.size() == 1 ? "" : "s", fmt::join(places, ", "));
+}
+
+// "1 document", "2 documents".
+std::string counted(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string position_verdict(const Analysis& analysis) {
-  std::string better, worse;
+  const auto& places = analysis.models.front().all.by_place;
+  std::vector<size_t> better, worse;
+  int64_t tested = 0;
   for (size_t place = 0; place < kConceptPlaces; ++place) {
-    const auto& at = analysis.models.front().all.by_place[place];
-    if (at.tokens < kFewTokens) continue;
-    const double error = kInterval * at.standard_error();
-    if (at.difference() + error < 0.0) better += (better.empty() ? "" : ", ") + std::to_string(place);
-    if (at.difference() - error > 0.0) worse += (worse.empty() ? "" : ", ") + std::to_string(place);
+    const auto& at = places[place];
+    if (at.tokens < kFewTokens || !std::isfinite(at.half_width())) continue;
+    ++tested;
+    if (at.difference() + at.half_width() < 0.0) better.push_back(place);
+    if (at.difference() - at.half_width() > 0.0) worse.push_back(place);
+  }
+  if (tested == 0) {
+    return fmt::format(
+        "Whether it predicts better than {} on the same tokens one cannot tell: {} with concepts of the parser's own "
+        "choice, too little for 95 % intervals.",
+        *analysis.baseline, counted(places.front().documents, "document"));
   }
   return fmt::format(
-      "Against {} on the same tokens it predicts better at places {} of its concepts and worse at places {} "
-      "(beyond 95 % intervals over documents).",
-      *analysis.baseline, better.empty() ? "none" : better, worse.empty() ? "none" : worse);
+      "Against {} on the same tokens it predicts better {} of its concepts and worse {} (beyond 95 % intervals over "
+      "documents); of {} about {:.0f} would differ by chance.",
+      *analysis.baseline, at_places(better), at_places(worse), counted(tested, "place"),
+      std::round(kChanceShare * static_cast<double>(tested)));
+}
+
+// "One concept covers 4.10 tokens (target 4; threshold 0.518; asked for 5 tokens per concept), from 3.50 in code to
+// 5.20 in prose."
+std::string ratio_verdict(const Analysis& analysis) {
+  const auto& model = analysis.models.front();
+  auto text = fmt::format("One concept covers {:.2f} tokens (target {:g}", model.all.ratio(), model.target_ratio);
+  if (model.has_scores) text += fmt::format("; threshold {:.3f}", model.threshold);
+  if (analysis.asked_ratio) text += fmt::format("; asked for {:g} tokens per concept", *analysis.asked_ratio);
+  std::vector<std::pair<double, std::string>> ratios;
+  for (size_t i = 0; i < analysis.texts.size(); ++i) {
+    if (!analysis.texts[i].apart) ratios.emplace_back(model.by_text[i].ratio(), analysis.texts[i].name);
+  }
+  if (ratios.size() < 2) return text + ").";
+  const auto [shortest, longest] = std::minmax_element(ratios.begin(), ratios.end());
+  return text + fmt::format("), from {:.2f} in {} to {:.2f} in {}.", shortest->first, shortest->second, longest->first,
+                            longest->second);
 }
 
 }  // namespace
 
 std::vector<std::pair<std::string, Table>> analysis_tables(const Analysis& analysis) {
-  std::vector<std::pair<std::string, Table>> tables{{"tokens_per_concept", concepts_table(analysis)},
-                                                    {"loss_by_place", position_table(analysis)},
-                                                    {"boundary_scores", scores_table(analysis)},
-                                                    {"boundary_places", places_table(analysis)}};
-  if (analysis.models.size() > 1) tables.emplace_back("agreement", agreement_table(analysis));
-  if (analysis.run) tables.emplace_back("ratio_over_training", training_table(*analysis.run));
+  const auto& [of_concepts, of_positions, of_scores, of_places, of_agreement, of_training] = kAnalysisTables;
+  std::vector<std::pair<std::string, Table>> tables;
+  tables.emplace_back(of_concepts, concepts_table(analysis));
+  tables.emplace_back(of_positions, position_table(analysis));
+  if (auto scores = scores_table(analysis); scores.rows() > 0) tables.emplace_back(of_scores, std::move(scores));
+  tables.emplace_back(of_places, places_table(analysis));
+  if (analysis.models.size() > 1) tables.emplace_back(of_agreement, agreement_table(analysis));
+  if (analysis.run) tables.emplace_back(of_training, training_table(*analysis.run));
   return tables;
 }
 
 ChartPage analysis_page(const Analysis& analysis) {
-  const auto& model = analysis.models.front();
-  ChartPage page{.kind = "dlcm analyze", .title = fmt::format("The concepts of {}", model.name)};
-  size_t shortest = 0, longest = 0;
-  for (size_t i = 0; i < model.by_text.size(); ++i) {
-    if (model.by_text[i].ratio() < model.by_text[shortest].ratio()) shortest = i;
-    if (model.by_text[i].ratio() > model.by_text[longest].ratio()) longest = i;
-  }
-  page.verdicts.push_back(
-      fmt::format("One concept covers {:.2f} tokens (target {:g}), from {:.2f} in {} to {:.2f} in {}.",
-                  model.all.ratio(), model.target_ratio, model.by_text[shortest].ratio(), analysis.texts[shortest],
-                  model.by_text[longest].ratio(), analysis.texts[longest]));
+  ChartPage page{.kind = "dlcm analyze", .title = fmt::format("The concepts of {}", analysis.models.front().name)};
+  page.verdicts.push_back(ratio_verdict(analysis));
   if (analysis.baseline) page.verdicts.push_back(position_verdict(analysis));
   page.sections = {concepts_section(analysis), position_section(analysis), boundaries_section(analysis)};
   if (analysis.models.size() > 1) {
     page.sections.push_back({.title = "Agreement", .html = agreement_table(analysis).html("Agreement")});
   }
   if (analysis.run) page.sections.push_back(training_section(*analysis.run));
+  if (!analysis.training_problem.empty()) {
+    page.sections.push_back({.title = "Over training", .html = note("Not shown: " + analysis.training_problem + ".")});
+  }
   return page;
+}
+
+std::string analysis_text(const Analysis& analysis) {
+  Table table({"text", "model", "tokens", "ratio", "p10", "p90", "bits/byte"});
+  const auto two = decimals(2);
+  for (const auto& model : analysis.models) {
+    for_texts(analysis, model, [&](const std::string& text, const ConceptStatistics& statistics) {
+      table.add({shortened(text, kTextCharacters), shortened(model.name, kModelCharacters),
+                 std::to_string(statistics.tokens), two(statistics.ratio()), two(statistics.ratio_quantile(0.1)),
+                 two(statistics.ratio_quantile(0.9)), decimals(4)(statistics.bits_per_byte())});
+    });
+  }
+  return table.text();
 }
 
 }  // namespace dlcm

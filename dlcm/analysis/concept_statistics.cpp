@@ -6,10 +6,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numbers>
+#include <optional>
 
 namespace dlcm {
+namespace {
+
+constexpr int64_t kLeastDocuments = 3;  // for an interval
+
+// Student's t of 1, 2 ... degrees of freedom: so many standard errors to either side hold 95 %.
+constexpr std::array<double, 30> kStudent{12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+                                          2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+                                          2.080,  2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042};
+double student(int64_t degrees_of_freedom) {
+  if (degrees_of_freedom <= std::ssize(kStudent)) return kStudent[static_cast<size_t>(degrees_of_freedom - 1)];
+  return 1.96 + 2.4 / static_cast<double>(degrees_of_freedom);
+}
+
+}  // namespace
 
 double PlaceLoss::standard_error() const {
   if (documents < 2) return std::numeric_limits<double>::quiet_NaN();
@@ -17,6 +33,11 @@ double PlaceLoss::standard_error() const {
   const double slope = difference(), count = static_cast<double>(documents);
   const double squares = differences_squared - 2.0 * slope * counts_by_difference + slope * slope * counts_squared;
   return std::sqrt(std::max(0.0, squares) * count / (count - 1.0)) / static_cast<double>(tokens);
+}
+
+double PlaceLoss::half_width() const {
+  if (documents < kLeastDocuments) return std::numeric_limits<double>::quiet_NaN();
+  return student(documents - 1) * standard_error();
 }
 
 void PlaceLoss::add(const PlaceLoss& other) {
@@ -30,6 +51,13 @@ void PlaceLoss::add(const PlaceLoss& other) {
 }
 
 double ConceptStatistics::bits_per_byte() const { return nll / std::numbers::ln2 / static_cast<double>(bytes); }
+
+double ConceptStatistics::ratio_quantile(double q) const {
+  if (document_ratios.empty()) return std::numeric_limits<double>::quiet_NaN();
+  auto sorted = document_ratios;
+  std::sort(sorted.begin(), sorted.end());
+  return quantile_of_sorted(sorted, q);
+}
 
 PlaceCount ConceptStatistics::free_tokens() const {
   PlaceCount all;
@@ -64,26 +92,31 @@ ConceptStatistics statistics_of(const ScoredDocument& document, const ScoredDocu
   statistics.nll = document.nll;
   if (statistics.tokens >= kSpreadLeastTokens) statistics.document_ratios.push_back(statistics.ratio());
   std::string text;
-  size_t place = 0;
-  for (size_t t = 0; t < document.ids.size(); ++t) {
-    place = document.boundary[t] ? 0 : place + 1;
-    if (t > 0) {
-      auto& at_place = statistics.by_place[std::min(place, kConceptPlaces)];
+  for (const auto& piece : document.pieces) text += piece;
+  size_t begin = 0;             // of the token in the text
+  std::optional<size_t> place;  // none in a concept that a rule opened
+  for (size_t t = 0; t < document.ids.size(); begin += document.pieces[t].size(), ++t) {
+    if (static_cast<int64_t>(t) % context == 0) {
+      place.reset();
+      continue;
+    }
+    if (document.boundary[t]) {
+      place = 0;
+    } else if (place) {
+      ++*place;
+    }
+    if (place) {
+      auto& at_place = statistics.by_place[std::min(*place, kConceptPlaces)];
       ++at_place.tokens;
       at_place.loss -= document.logprobs[t];
       if (baseline != nullptr) at_place.baseline_loss -= baseline->logprobs[t];
     }
-    const auto& piece = document.pieces[t];
-    if (static_cast<int64_t>(t) % context != 0) {
-      const auto bin = static_cast<size_t>(document.boundary_prob[t] * static_cast<double>(kScoreBins));
-      ++statistics.scores[std::min(bin, kScoreBins - 1)];
-      if (!piece.empty()) {
-        auto& count = statistics.by_text_place[static_cast<size_t>(place_in_text(text, piece))];
-        ++count.tokens;
-        if (document.boundary[t]) ++count.boundaries;
-      }
-    }
-    text += piece;
+    const auto bin = static_cast<size_t>(document.boundary_prob[t] * static_cast<double>(kScoreBins));
+    ++statistics.scores[std::min(bin, kScoreBins - 1)];
+    if (document.pieces[t].empty()) continue;
+    auto& count = statistics.by_text_place[static_cast<size_t>(place_in_text(text, begin))];
+    ++count.tokens;
+    if (document.boundary[t]) ++count.boundaries;
   }
   for (auto& at_place : statistics.by_place) {
     if (at_place.tokens == 0) continue;

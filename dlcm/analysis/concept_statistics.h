@@ -27,6 +27,8 @@ struct PlaceLoss {
   double difference() const { return (loss - baseline_loss) / static_cast<double>(tokens); }
   // Standard error of difference(), documents being what varies; not a number for fewer than two.
   double standard_error() const;
+  // Half of the 95 % interval about difference(), by Student's t; not a number for fewer than three documents.
+  double half_width() const;
   void add(const PlaceLoss& other);
 };
 
@@ -40,14 +42,18 @@ struct ConceptStatistics {
   int64_t tokens = 0, concepts = 0;
   int64_t bytes = 0;
   double nll = 0.0;
-  std::vector<double> document_ratios;                 // of documents of at least kSpreadLeastTokens tokens
-  std::array<PlaceLoss, kConceptPlaces + 1> by_place;  // the last: all places beyond
+  std::vector<double> document_ratios;  // of documents of at least kSpreadLeastTokens tokens
+  // Of the concepts that the parser opened by its own choice, not by the rule for the first token of a document or of
+  // one of its pieces; the last: all places beyond.
+  std::array<PlaceLoss, kConceptPlaces + 1> by_place;
   // Of tokens that no rule forces: not the first of a document or of one of its pieces.
   std::array<int64_t, kScoreBins> scores{};
   std::array<PlaceCount, kTextPlaces.size()> by_text_place{};
 
   double ratio() const { return static_cast<double>(tokens) / static_cast<double>(concepts); }
   double bits_per_byte() const;
+  // The quantile `q` of document_ratios; not a number where there are none.
+  double ratio_quantile(double q) const;
   // All tokens of by_text_place.
   PlaceCount free_tokens() const;
   void add(const ConceptStatistics& other);

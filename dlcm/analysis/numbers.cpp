@@ -18,20 +18,22 @@ std::string with_minus(std::string text) {
 
 }  // namespace
 
-// The size of a share as a percentage: "0.9 %", "12 %".
 std::string percentage(double share) {
+  if (!std::isfinite(share)) return std::string(kNothing);
   const double percent = 100.0 * std::abs(share);
   return fmt::format("{:.{}f}{}%", percent, percent < 9.95 ? 1 : 0, kSpace);
 }
 
 std::string signed_percentage(double share) {
   const auto text = percentage(share);
-  if (text.starts_with("0.0")) return text;
+  if (text.starts_with("0.0") || !std::isfinite(share)) return text;
   return fmt::format("{}{}", share < 0.0 ? kMinus : "+", text);
 }
 
 std::function<std::string(double)> decimals(int digits) {
-  return [digits](double value) { return with_minus(fmt::format("{:.{}f}", value, digits)); };
+  return [digits](double value) {
+    return std::isfinite(value) ? with_minus(fmt::format("{:.{}f}", value, digits)) : std::string(kNothing);
+  };
 }
 
 std::string quantity(double value) {
@@ -46,6 +48,7 @@ std::string quantity(double value) {
 }
 
 std::string duration(double seconds) {
+  if (!std::isfinite(seconds)) return std::string(kNothing);
   const auto whole = static_cast<int64_t>(std::llround(seconds));
   if (whole < 60) return fmt::format("{0}{1}s", whole, kSpace);
   if (whole < 3600) return fmt::format("{0}{2}min{2}{1:02}{2}s", whole / 60, whole % 60, kSpace);

@@ -10,6 +10,8 @@ namespace dlcm {
 // What stands for a number that is not known.
 inline constexpr std::string_view kNothing = "–";
 
+// Each writes kNothing for what is no finite number.
+
 // The size of a share as a percentage: "0.9 %", "12 %".
 std::string percentage(double share);
 // The same with its sign, which a share that rounds to nothing does not have: "+0.9 %", "0.0 %".

@@ -47,15 +47,15 @@ bool ends_in_letter(std::string_view text) {
 
 }  // namespace
 
-TextPlace place_in_text(std::string_view before, std::string_view token) {
-  if (continues(token.front())) return TextPlace::inside_character;
-  if (before.empty() || before.back() == '\n') return TextPlace::line_start;
-  const auto c = first_character(token);
+TextPlace place_in_text(std::string_view text, size_t begin) {
+  if (continues(text[begin])) return TextPlace::inside_character;
+  if (begin == 0 || text[begin - 1] == '\n') return TextPlace::line_start;
+  const auto c = first_character(text.substr(begin));
   if (is_white_space(c)) return TextPlace::white_space;
   if (is_digit(c)) return TextPlace::digit;
   if (is_punctuation(c)) return TextPlace::punctuation;
   if (is_chinese(c)) return TextPlace::chinese;
-  return ends_in_letter(before) ? TextPlace::word_internal : TextPlace::word_start;
+  return ends_in_letter(text.substr(0, begin)) ? TextPlace::word_internal : TextPlace::word_start;
 }
 
 }  // namespace dlcm

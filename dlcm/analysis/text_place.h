@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 
 namespace dlcm {
@@ -20,7 +21,8 @@ inline constexpr std::array<std::string_view, 8> kTextPlaces{"line start",    "w
                                                              "digit",         "Chinese character", "word start",
                                                              "word-internal", "inside a character"};
 
-// `before` is the text up to the token, `token` its bytes, not empty.
-TextPlace place_in_text(std::string_view before, std::string_view token);
+// Of the token that begins at the byte `begin` of the whole `text`, below its size. A token may hold only the first
+// bytes of a character: it counts as the character that they begin, and the tokens of the other bytes as inside it.
+TextPlace place_in_text(std::string_view text, size_t begin);
 
 }  // namespace dlcm
