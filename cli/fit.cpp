@@ -1,5 +1,6 @@
 // dlcm fit: the scaling law of a set of runs.
 #include "cli/choice.h"
+#include "cli/output_file.h"
 #include "cli/verbs.h"
 #include "dlcm/io/files.h"
 #include "dlcm/scaling/plan.h"
@@ -9,6 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <filesystem>
+#include <map>
 #include <memory>
 
 namespace dlcm::cli {
@@ -22,7 +25,21 @@ struct FitOptions {
   bool json = false;
 };
 
+// A run that counts twice would make the law and the noise of seeds look surer than they are.
+void check_named_once(const std::vector<std::string>& runs) {
+  std::map<std::filesystem::path, std::string> seen;
+  for (const auto& run : runs) {
+    const auto directory = std::filesystem::weakly_canonical(std::filesystem::path(run) / "");
+    const auto [first, added] = seen.emplace(directory, run);
+    if (added) continue;
+    throw Error("expected each run once, found {} and {}, which are one: leave one out", first->second, run);
+  }
+}
+
 void fit(FitOptions& options) {
+  check_output_file("--output", options.output);
+  check_output_file("--page", options.page);
+  check_named_once(options.runs);
   options.request.loss = options.loss == "validation" ? LossKind::validation : LossKind::training;
   std::vector<RunCurve> curves;
   for (const auto& run : options.runs) curves.push_back(read_curve(run, options.request.loss));
@@ -53,7 +70,9 @@ void add_fit(CLI::App& app, int& /*status*/) {
   verb->add_option("--bootstrap", options->request.samples, "fits to runs drawn with replacement, for the intervals")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str();
-  verb->add_option("--seed", options->request.seed, "of starts and draws")->capture_default_str();
+  verb->add_option("--seed", options->request.seed, "of starts and draws")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options] { fit(*options); });
 }

@@ -1,5 +1,6 @@
 // dlcm plan: what to train for a budget.
 #include "dlcm/scaling/plan.h"
+#include "cli/output_file.h"
 #include "cli/verbs.h"
 #include "dlcm/io/files.h"
 #include "dlcm/scaling/cluster_simulation.h"
@@ -9,8 +10,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 namespace dlcm::cli {
 namespace {
@@ -18,8 +21,7 @@ namespace {
 struct PlanOptions {
   std::string fit, config, baseline_config, cluster, page, write_config;
   std::vector<std::string> settings;
-  std::optional<double> flops, gpu_hours, mfu, tokens;
-  double ratio = 4.0;
+  std::optional<double> flops, gpu_hours, mfu, tokens, ratio;
   bool json = false;
 };
 
@@ -28,7 +30,16 @@ void plan_on_cluster(const PlanOptions& options) {
   if (options.cluster.empty() || options.config.empty()) {
     throw Error("expected --fit, or --cluster and --config to simulate a training, found neither");
   }
-  if (options.flops || options.gpu_hours) throw Error("--flops and --gpu-hours need --fit: what dlcm fit wrote");
+  for (const auto& [option, given] :
+       {std::pair{"--flops", options.flops.has_value()}, std::pair{"--gpu-hours", options.gpu_hours.has_value()},
+        std::pair{"--ratio", options.ratio.has_value()}, std::pair{"--page", !options.page.empty()},
+        std::pair{"--write-config", !options.write_config.empty()},
+        std::pair{"--baseline-config", !options.baseline_config.empty()}}) {
+    if (given) throw Error("{} needs --fit, a file that dlcm fit wrote: give it, or leave {} out", option, option);
+  }
+  if (options.tokens && !(std::isfinite(*options.tokens) && *options.tokens > 0.0)) {
+    throw Error("expected --tokens above 0, found {}", *options.tokens);
+  }
   auto cluster = load_cluster(options.cluster);
   if (options.mfu) cluster.mfu = *options.mfu;
   const auto config = load_config(options.config, options.settings);
@@ -39,8 +50,14 @@ void plan_on_cluster(const PlanOptions& options) {
 
 void plan(const PlanOptions& options) {
   if (options.fit.empty()) return plan_on_cluster(options);
+  if (options.tokens) {
+    throw Error("--tokens is for a simulation, without --fit: with --fit the budget says the tokens; leave it out");
+  }
+  check_output_file("--page", options.page);
+  check_output_file("--write-config", options.write_config);
   const auto fit = load_fit(options.fit);
-  PlanRequest request{.ratio = options.ratio};
+  PlanRequest request;
+  if (options.ratio) request.ratio = *options.ratio;
   if (!options.cluster.empty()) {
     request.cluster = load_cluster(options.cluster);
     if (options.mfu) request.cluster->mfu = *options.mfu;
@@ -83,7 +100,7 @@ void add_plan(CLI::App& app, int& /*status*/) {
                    "the machines: TOML, [cluster] devices, peak_tflops, memory_gib, mfu and, for a simulation, "
                    "link_gbit, latency_us, message_us, slowest_to_mean");
   verb->add_option("--tokens", options->tokens, "tokens to train on, without --fit; train.steps of them if left out");
-  verb->add_option("--ratio", options->ratio, "R, tokens per concept")->capture_default_str();
+  verb->add_option("--ratio", options->ratio, "R, tokens per concept, with --fit; 4 if left out");
   verb->add_option("--config", options->config,
                    "take a model's proportions from this file, not from the largest fitted run");
   verb->add_option("--baseline-config", options->baseline_config, "the same for the plain transformer");

@@ -89,8 +89,10 @@ double Family::training_flops_per_token(const RunScale& scale) const {
   const auto context = base_.train.context;
   const auto work = expected_work(context, scale.ratio, base_.model.token.attention_window);
   const auto& [per_token, per_concept, per_token_pair, per_concept_pair, per_cross_pair, per_entropy_pair] = costs_;
+  // The small model of the entropy rule is the same for all sizes.
+  const double fixed = base_.parser.rule == BoundaryRule::entropy ? per_token.parser : 0.0;
   const double forward =
-      work.tokens * ((per_token.total() - per_token.head) * cube(token) + per_token.head * token) +
+      work.tokens * ((per_token.total() - per_token.head - fixed) * cube(token) + per_token.head * token + fixed) +
       work.concepts *
           ((per_concept.total() - per_concept.backbone) * cube(token) + per_concept.backbone * cube(concepts)) +
       work.token_pairs * per_token_pair.total() * token * token +

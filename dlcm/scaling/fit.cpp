@@ -20,9 +20,13 @@ constexpr double kHuber = 0.01;
 // Starts of a refit near a known optimum, besides the optimum itself.
 constexpr int64_t kRefitStarts = 2;
 constexpr int kMostIterations = 400;
+// Draws for one law of the bootstrap, at most.
+constexpr int kMostDraws = 1000;
+// Seeds of one configuration have tokens that differ by less than this share.
+constexpr double kSameTokens = 0.01;
 
 // The search space: for each term the logarithms of its value at a typical size, of offset / typical size and of the
-// exponent, so that all are of order one and nearly independent.
+// exponent, so that all are of order one and nearly independent. In the order of ScalingLaw::fields.
 enum Coordinate : int {
   kIrreducible,
   kTokenValue,
@@ -40,6 +44,7 @@ enum Coordinate : int {
   kBaselineExponent,
   kCoordinates
 };
+static_assert(kCoordinates == kLawParameters);
 using Coordinates = std::array<double, kCoordinates>;
 
 struct Typical {
@@ -319,23 +324,39 @@ ScalingLaw best_law(const std::vector<Trajectory>& runs, const std::vector<doubl
   return law_of(best.x, typical, form, has_baseline(runs, weights));
 }
 
-void check_runs(const std::vector<Trajectory>& runs, LawForm form) {
+// How many values of N, P and R the DLCM runs of weight above 0 have.
+struct Variety {
+  size_t sizes, shares, ratios;
+};
+Variety variety_of(const std::vector<Trajectory>& runs, const std::vector<double>& weights) {
   std::set<double> sizes, shares, ratios;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].scale.baseline || weights[i] <= 0.0) continue;
+    sizes.insert(runs[i].scale.parameters);
+    shares.insert(runs[i].scale.backbone_share);
+    ratios.insert(runs[i].scale.ratio);
+  }
+  return {sizes.size(), shares.size(), ratios.size()};
+}
+
+bool tells_terms_apart(const std::vector<Trajectory>& runs, const std::vector<double>& weights, LawForm form) {
+  const auto variety = variety_of(runs, weights);
+  return variety.sizes >= 2 && (form != LawForm::joint || (variety.shares >= 2 && variety.ratios >= 2));
+}
+
+void check_runs(const std::vector<Trajectory>& runs, LawForm form) {
   for (const auto& run : runs) {
     if (run.points.empty()) throw Error("the run {} has no loss between warm-up and decay: leave it out", run.name);
-    if (run.scale.baseline) continue;
-    sizes.insert(run.scale.parameters);
-    shares.insert(run.scale.backbone_share);
-    ratios.insert(run.scale.ratio);
   }
-  if (sizes.size() < 2) {
-    throw Error("a scaling law needs DLCM runs of at least 2 sizes, found {}: give more runs", sizes.size());
+  const std::vector<double> weights(runs.size(), 1.0);
+  if (tells_terms_apart(runs, weights, form)) return;
+  const auto variety = variety_of(runs, weights);
+  if (variety.sizes < 2) {
+    throw Error("a scaling law needs DLCM runs of at least 2 sizes, found {}: give more runs", variety.sizes);
   }
-  if (form == LawForm::joint && (shares.size() < 2 || ratios.size() < 2)) {
-    throw Error(
-        "the joint law needs DLCM runs of at least 2 backbone shares and 2 ratios, found {} and {}: give more runs",
-        shares.size(), ratios.size());
-  }
+  throw Error(
+      "the joint law needs DLCM runs of at least 2 backbone shares and 2 ratios, found {} and {}: give more runs",
+      variety.shares, variety.ratios);
 }
 
 bool same_configuration(const RunScale& a, const RunScale& b) {
@@ -351,6 +372,21 @@ ScalingLaw fit_law(const std::vector<Trajectory>& runs, const FitSettings& setti
   const auto typical = typical_of(runs, settings.form);
   return best_law(runs, std::vector<double>(runs.size(), 1.0), typical, nullptr, settings.starts, random,
                   settings.form);
+}
+
+std::vector<std::string> parameters_at_bounds(const ScalingLaw& law, const std::vector<Trajectory>& runs) {
+  constexpr double kNear = 1e-3;  // of a logarithm
+  const auto typical = typical_of(runs, law.form);
+  const auto x = coordinates_of(law, typical);
+  std::vector<std::string> names;
+  int coordinate = 0;
+  ScalingLaw::fields(law, [&](const char* name, double value) {
+    const auto bounds = bounds_of(coordinate, typical);
+    const double at = x[static_cast<size_t>(coordinate++)];
+    // A term that was not fitted is 0.
+    if (value > 0.0 && (at < bounds.low + kNear || at > bounds.high - kNear)) names.emplace_back(name);
+  });
+  return names;
 }
 
 FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs) {
@@ -397,13 +433,25 @@ std::vector<ScalingLaw> bootstrap_laws(const std::vector<Trajectory>& runs, cons
   const auto typical = typical_of(runs, law.form);
   const auto configurations = configurations_of(runs);
   std::vector<ScalingLaw> laws;
+  // A draw must say something of every term; a plain transformer's too.
+  const auto says_all = [&](const std::vector<double>& weights) {
+    return tells_terms_apart(runs, weights, law.form) && (!law.has_baseline() || has_baseline(runs, weights));
+  };
   while (static_cast<int64_t>(laws.size()) < samples) {
-    std::vector<double> weights(runs.size(), 0.0);
-    for (size_t draw = 0; draw < configurations.size(); ++draw) {
-      for (const size_t run : configurations[random() % configurations.size()]) weights[run] += 1.0;
-    }
-    // A draw without any baseline would say nothing of it.
-    if (law.has_baseline() && !has_baseline(runs, weights)) continue;
+    std::vector<double> weights;
+    int draws = 0;
+    do {
+      if (draws++ == kMostDraws) {
+        throw Error(
+            "none of {} draws of {} configurations has 2 sizes, 2 backbone shares and 2 ratios: give more runs, or fit "
+            "without intervals (--bootstrap 0)",
+            kMostDraws, configurations.size());
+      }
+      weights.assign(runs.size(), 0.0);
+      for (size_t draw = 0; draw < configurations.size(); ++draw) {
+        for (const size_t run : configurations[random() % configurations.size()]) weights[run] += 1.0;
+      }
+    } while (!says_all(weights));
     laws.push_back(best_law(runs, weights, typical, &law, kRefitStarts, random, law.form));
   }
   return laws;
@@ -420,6 +468,7 @@ std::vector<LeftOut> left_out_predictions(const std::vector<Trajectory>& runs, c
     std::vector<double> weights(runs.size(), 1.0);
     LeftOut prediction{scale, 0.0, 0.0, 0.0};
     for (const size_t run : members) weights[run] = 0.0;
+    if (!tells_terms_apart(runs, weights, LawForm::joint)) continue;
     const auto without = best_law(runs, weights, typical, &law, kRefitStarts, random, law.form);
     for (const size_t run : members) {
       const auto share = 1.0 / static_cast<double>(members.size());
@@ -432,7 +481,8 @@ std::vector<LeftOut> left_out_predictions(const std::vector<Trajectory>& runs, c
   return predictions;
 }
 
-double root_mean_square_error(const std::vector<LeftOut>& predictions) {
+std::optional<double> root_mean_square_error(const std::vector<LeftOut>& predictions) {
+  if (predictions.empty()) return std::nullopt;
   double sum = 0.0;
   for (const auto& prediction : predictions) {
     const double error = prediction.predicted - prediction.measured;
@@ -441,16 +491,27 @@ double root_mean_square_error(const std::vector<LeftOut>& predictions) {
   return std::sqrt(sum / static_cast<double>(predictions.size()));
 }
 
-std::optional<double> seed_noise(const std::vector<Trajectory>& runs) {
-  double squares = 0.0, freedom = 0.0;
-  for (const auto& members : configurations_of(runs)) {
-    double mean = 0.0;
-    for (const size_t run : members) mean += runs[run].stable.loss / static_cast<double>(members.size());
-    for (const size_t run : members) squares += (runs[run].stable.loss - mean) * (runs[run].stable.loss - mean);
-    freedom += static_cast<double>(members.size() - 1);
+std::optional<SeedNoise> seed_noise(const std::vector<Trajectory>& runs) {
+  SeedNoise noise;
+  double squares = 0.0;
+  for (auto& members : configurations_of(runs)) {
+    const auto tokens_of = [&](size_t run) { return runs[run].stable.tokens; };
+    std::sort(members.begin(), members.end(), [&](size_t a, size_t b) { return tokens_of(a) < tokens_of(b); });
+    // Each group: those of as many tokens as its first.
+    for (auto first = members.begin(); first != members.end();) {
+      const auto last = std::find_if(
+          first, members.end(), [&](size_t run) { return tokens_of(run) > tokens_of(*first) * (1.0 + kSameTokens); });
+      const auto count = static_cast<double>(last - first);
+      double mean = 0.0;
+      for (auto run = first; run != last; ++run) mean += runs[*run].stable.loss / count;
+      for (auto run = first; run != last; ++run) squares += std::pow(runs[*run].stable.loss - mean, 2);
+      noise.freedom += last - first - 1;
+      first = last;
+    }
   }
-  if (freedom <= 0.0) return std::nullopt;
-  return std::sqrt(squares / freedom);
+  if (noise.freedom == 0) return std::nullopt;
+  noise.deviation = std::sqrt(squares / static_cast<double>(noise.freedom));
+  return noise;
 }
 
 }  // namespace dlcm

@@ -25,6 +25,7 @@ struct Trajectory {
   std::vector<LossPoint> points;     // rising tokens: warm-up and decay left out
   LossPoint stable;                  // mean over the last tenth of the points' tokens, at its mean place
   std::optional<double> final_loss;  // at the end of a finished decay
+  double decay_fraction = 0.0;       // of all steps, in the decay
 };
 
 struct FitSettings {
@@ -37,6 +38,10 @@ struct FitSettings {
 // ratios; at least one DLCM run.
 ScalingLaw fit_law(const std::vector<Trajectory>& runs, const FitSettings& settings);
 
+// The parameters of a law fitted to `runs` that ended at a bound of the search, by name: the runs do not say what they
+// are.
+std::vector<std::string> parameters_at_bounds(const ScalingLaw& law, const std::vector<Trajectory>& runs);
+
 // How a law stands to the points it was fitted to.
 struct FitQuality {
   double r_squared = 0.0;      // 1 - (sum of squared errors) / (sum of squares about the mean), over all points
@@ -46,7 +51,8 @@ struct FitQuality {
 FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs);
 
 // Laws of runs drawn with replacement, for percentile intervals. Whole configurations are drawn, since the points of
-// one curve, and the seeds of one configuration, do not err independently.
+// one curve, and the seeds of one configuration, do not err independently. A draw that cannot tell the law's terms
+// apart is drawn again. Throws Error where nearly all are such.
 std::vector<ScalingLaw> bootstrap_laws(const std::vector<Trajectory>& runs, const ScalingLaw& law, int64_t samples,
                                        const FitSettings& settings);
 
@@ -57,13 +63,20 @@ struct LeftOut {
   double measured = 0.0;  // mean over the configuration's seeds
   double predicted = 0.0;
 };
-// One entry a DLCM configuration.
+// One entry a DLCM configuration, but for those without which the others no longer have 2 sizes, 2 shares and 2 ratios:
+// what the law says of them would come from the law they were in. Both forms leave out the same ones.
 std::vector<LeftOut> left_out_predictions(const std::vector<Trajectory>& runs, const ScalingLaw& law,
                                           const FitSettings& settings);
-double root_mean_square_error(const std::vector<LeftOut>& predictions);
+// None without predictions.
+std::optional<double> root_mean_square_error(const std::vector<LeftOut>& predictions);
 
-// Standard deviation of the last stable loss over seeds of one configuration, pooled; none without repeated seeds.
-std::optional<double> seed_noise(const std::vector<Trajectory>& runs);
+struct SeedNoise {
+  double deviation = 0.0;  // nats
+  int64_t freedom = 0;     // degrees of it: runs less their means
+};
+// Standard deviation of the last stable loss over seeds of one configuration trained for as long, within 1 % of the
+// tokens; pooled. None without repeated seeds.
+std::optional<SeedNoise> seed_noise(const std::vector<Trajectory>& runs);
 
 // Runs of one configuration, by index; DLCM and baseline runs alike, in the order of their first run.
 std::vector<std::vector<size_t>> configurations_of(const std::vector<Trajectory>& runs);

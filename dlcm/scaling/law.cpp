@@ -1,9 +1,11 @@
 #include "dlcm/scaling/law.h"
 
+#include "dlcm/infer/evaluation.h"
 #include "dlcm/util/error.h"
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <string>
 
 namespace dlcm {
@@ -13,6 +15,11 @@ double ScalingLaw::size_loss(const RunScale& run) const {
   if (form == LawForm::size_and_data) return token.at(run.parameters);
   return token.at(run.parameters * (1.0 - run.backbone_share)) +
          std::pow(run.ratio, ratio_exponent) * concepts.at(run.parameters * run.backbone_share);
+}
+
+Interval interval_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {quantile_of_sorted(values, 0.05), quantile_of_sorted(values, 0.95)};
 }
 
 nlohmann::ordered_json to_json(const ScalingLaw& law) {

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace dlcm {
 
@@ -74,6 +75,13 @@ struct ScalingLaw {
 };
 
 inline constexpr size_t kLawParameters = 14;
+
+// Of what the laws of a bootstrap say: the 5 % and the 95 % quantile.
+struct Interval {
+  double low = 0.0, high = 0.0;
+};
+// `values` are not empty.
+Interval interval_of(std::vector<double> values);
 
 nlohmann::ordered_json to_json(const ScalingLaw& law);
 // Throws Error naming `where` and the parameter that is missing or no number.

@@ -18,11 +18,68 @@ constexpr double kShareStep = 0.1;
 // Budgets of the saving's curve: this many powers of ten below and above the one asked for.
 constexpr int kDecadesBelow = 3, kDecadesAbove = 2;
 
+// A best P this close to the end of its search may lie beyond.
+constexpr double kShareEdge = 0.005;
+// The model that is built may have so many times the planned parameters.
+constexpr double kMostTooLarge = 1.5;
+
 void warn_beyond(std::vector<std::string>& warnings, std::string_view what, double value, const FittedRange& range) {
-  constexpr double kSlack = 1.001;
-  if (value * kSlack >= range.least && value <= range.most * kSlack) return;
-  warnings.push_back(fmt::format("{} = {} lies outside what was fitted ({} to {})", what, quantity(value),
-                                 quantity(range.least), quantity(range.most)));
+  if (range.holds(value)) return;
+  warnings.push_back(fmt::format("{} = {} lies outside what was fitted ({} to {}): an extrapolation", what,
+                                 quantity(value), quantity(range.least), quantity(range.most)));
+}
+
+std::vector<std::string> warnings_of(const FitFile& fit, const Config& base, const Optimum& best) {
+  std::vector<std::string> warnings;
+  const double share = best.scale.backbone_share;
+  warn_beyond(warnings, "N", best.scale.parameters, fit.parameters);
+  warn_beyond(warnings, "P", share, fit.share);
+  warn_beyond(warnings, "D", best.tokens, fit.tokens);
+  warn_beyond(warnings, "R", best.scale.ratio, fit.ratio);
+  if (share <= kLeastShare + kShareEdge || share >= kMostShare - kShareEdge) {
+    warnings.push_back(fmt::format("the best P is at the end of what is searched ({} to {}), the law's may lie beyond",
+                                   percentage(kLeastShare), percentage(kMostShare)));
+  }
+  if (fit.decay && fit.decay->decay_fraction != base.schedule.decay_fraction) {
+    warnings.push_back(
+        fmt::format("nothing is said of the loss after the decay: the fitted runs have schedule.decay_fraction = {}, "
+                    "the plan's configuration has {}",
+                    fit.decay->decay_fraction, base.schedule.decay_fraction));
+  }
+  return warnings;
+}
+
+bool extrapolates(const FitFile& fit, const Saving& saving) {
+  const auto& [scale, tokens, loss] = saving.optimum;
+  const auto& baseline = saving.baseline.optimum;
+  return !(fit.parameters.holds(scale.parameters) && fit.share.holds(scale.backbone_share) &&
+           fit.ratio.holds(scale.ratio) && fit.tokens.holds(tokens) &&
+           fit.baseline_parameters.holds(baseline.scale.parameters) && fit.baseline_tokens.holds(baseline.tokens));
+}
+
+double training_flops_per_token(const Config& config) {
+  return kTrainingFlopsPerForward * expected_flops_per_token(config).total();
+}
+
+double non_embedding(const Config& config) { return static_cast<double>(count_parameters(config).non_embedding()); }
+
+// The nearest configuration to the optimum of `flops`, with steps that spend them. Throws Error where it is too large.
+Config nearest_config(const Family& family, const Optimum& best, double flops) {
+  auto config = family.nearest(best.scale);
+  config.train.steps =
+      std::llround(flops / training_flops_per_token(config) / static_cast<double>(config.train.tokens_per_step));
+  if (!std::isfinite(best.loss) || config.train.steps == 0 ||
+      non_embedding(config) > kMostTooLarge * best.scale.parameters) {
+    auto least = best.scale;
+    least.parameters = kLeastParameters;
+    throw Error(
+        "a budget of {:g} FLOPs wants a model of {}{} parameters, but the nearest that can be built has {}, and the "
+        "smallest {}: raise the budget, or give a configuration with smaller heads or fewer tokens per step as "
+        "--config",
+        flops, std::isfinite(best.loss) ? "" : "fewer than ", quantity(best.scale.parameters),
+        quantity(non_embedding(config)), quantity(non_embedding(family.nearest(least))));
+  }
+  return config;
 }
 
 ordered_json interval_json(const std::optional<Interval>& interval) {
@@ -41,6 +98,16 @@ Plan make_plan(const FitFile& fit, const Config& base, const std::optional<Confi
   if (!(request.ratio > 1.0 && request.ratio <= 65536.0)) {
     throw Error("expected --ratio of more than 1 token per concept (at most 65536), found {}", request.ratio);
   }
+  if (base.model.kind != ModelKind::dlcm) {
+    throw Error(
+        "expected a DLCM to take proportions from, found model.kind = \"llama\": give a configuration of kind dlcm as "
+        "--config");
+  }
+  if (baseline && baseline->model.kind != ModelKind::llama) {
+    throw Error(
+        "expected a plain transformer as the baseline to take proportions from, found model.kind = \"dlcm\": give a "
+        "configuration of kind llama as --baseline-config");
+  }
   const Family family(base);
   std::optional<Family> baseline_family;
   if (baseline) baseline_family.emplace(*baseline);
@@ -48,30 +115,30 @@ Plan make_plan(const FitFile& fit, const Config& base, const std::optional<Confi
   Plan plan;
   plan.request = request;
   plan.best = plan_optimum(input, request.flops, request.ratio);
+  plan.config = nearest_config(family, plan.best, request.flops);
   plan.training_flops_per_token = family.training_flops_per_token(plan.best.scale);
   plan.total_parameters = family.total_parameters(plan.best.scale);
-  if (fit.decay) plan.decay_gain = fit.decay->gain(plan.best.scale, plan.best.loss);
+  if (fit.decay && fit.decay->decay_fraction == base.schedule.decay_fraction) {
+    plan.loss_after_decay = loss_after_decay(fit.law, *fit.decay, plan.best.scale, plan.best.tokens);
+  }
 
   std::set<double> ratios{2.0, 4.0, 8.0, request.ratio};
   for (const double ratio : ratios) {
     for (double share = kShareStep; share < 1.0 - kShareStep / 2; share += kShareStep) {
-      plan.shares.push_back(
-          {ratio, best_size(fit.law, family, request.flops, {.backbone_share = share, .ratio = ratio})});
+      const auto optimum = best_size(fit.law, family, request.flops, {.backbone_share = share, .ratio = ratio});
+      if (std::isfinite(optimum.loss)) plan.shares.push_back({ratio, optimum});
     }
   }
   if (input.baseline_family != nullptr && fit.law.has_baseline()) {
     for (int half = -2 * kDecadesBelow; half <= 2 * kDecadesAbove; ++half) {
-      plan.savings.push_back(saving_at(input, request.flops * std::pow(10.0, half / 2.0), request.ratio));
+      auto saving = saving_at(input, request.flops * std::pow(10.0, half / 2.0), request.ratio);
+      if (!std::isfinite(saving.optimum.loss)) continue;
+      saving.extrapolates = extrapolates(fit, saving);
+      plan.savings.push_back(saving);
     }
   }
-  plan.config = family.nearest(plan.best.scale);
-  plan.config.train.steps =
-      std::max<int64_t>(1, std::llround(plan.best.tokens / static_cast<double>(plan.config.train.tokens_per_step)));
   if (request.cluster) plan.needs = needs_of(plan.config, request.flops, *request.cluster);
-  warn_beyond(plan.warnings, "N", plan.best.scale.parameters, fit.parameters);
-  warn_beyond(plan.warnings, "P", plan.best.scale.backbone_share, fit.share);
-  warn_beyond(plan.warnings, "D", plan.best.tokens, fit.tokens);
-  warn_beyond(plan.warnings, "R", request.ratio, fit.ratio);
+  plan.warnings = warnings_of(fit, base, plan.best);
   return plan;
 }
 
@@ -87,7 +154,7 @@ ordered_json to_json(const Plan& plan) {
                     {"tokens_interval", interval_json(best.tokens_interval)},
                     {"loss", best.loss},
                     {"loss_interval", interval_json(best.loss_interval)},
-                    {"loss_after_decay", plan.decay_gain ? ordered_json(best.loss - *plan.decay_gain) : ordered_json()},
+                    {"loss_after_decay", plan.loss_after_decay ? ordered_json(*plan.loss_after_decay) : ordered_json()},
                     {"training_flops_per_token", plan.training_flops_per_token},
                     {"total_parameters", plan.total_parameters},
                     {"warnings", plan.warnings},
@@ -105,15 +172,19 @@ ordered_json to_json(const Plan& plan) {
   for (const auto& saving : plan.savings) {
     json["savings"].push_back(
         {{"flops", saving.flops},
-         {"parameters", saving.parameters},
-         {"loss", saving.loss},
-         {"baseline_flops", saving.baseline_flops ? ordered_json(*saving.baseline_flops) : ordered_json()},
-         {"saved", saving.saved() ? ordered_json(*saving.saved()) : ordered_json()}});
+         {"parameters", saving.optimum.scale.parameters},
+         {"loss", saving.optimum.loss},
+         {"baseline_flops", saving.saved() ? ordered_json(saving.baseline.flops) : ordered_json()},
+         {"saved", saving.saved() ? ordered_json(*saving.saved()) : ordered_json()},
+         {"extrapolates", saving.extrapolates}});
   }
   if (plan.needs) {
-    json["needs"] = {{"state_bytes", plan.needs->state_bytes},   {"activation_bytes", plan.needs->activation_bytes},
-                     {"device_hours", plan.needs->device_hours}, {"hours", plan.needs->hours},
-                     {"fits_on_one_device", plan.needs->fits},   {"least_devices", plan.needs->least_devices}};
+    json["needs"] = {{"state_bytes", plan.needs->state_bytes},
+                     {"activation_bytes", plan.needs->activation_bytes},
+                     {"device_hours", plan.needs->device_hours},
+                     {"hours", plan.needs->hours},
+                     {"fits", plan.needs->fits},
+                     {"least_devices", plan.needs->least_devices}};
   }
   return json;
 }
@@ -130,15 +201,20 @@ Table share_table(const Plan& plan) {
 }
 
 Table saving_table(const Plan& plan) {
-  Table table({"flops", "parameters", "loss", "baseline_flops", "saved"},
-              {"FLOPs", "N", "loss, nats", "FLOPs of the plain transformer", "saved"});
+  Table table({"flops", "parameters", "loss", "baseline_flops", "saved", "extrapolates"},
+              {"FLOPs", "N", "loss, nats", "FLOPs of the plain transformer", "saved", "extrapolates"});
   for (const auto& saving : plan.savings) {
     const auto saved = saving.saved();
-    table.add({csv_number(saving.flops), csv_number(saving.parameters), csv_number(saving.loss),
-               saving.baseline_flops ? csv_number(*saving.baseline_flops) : "", saved ? csv_number(*saved) : ""},
-              {quantity(saving.flops), quantity(saving.parameters), fmt::format("{:.4f}", saving.loss),
-               saving.baseline_flops ? quantity(*saving.baseline_flops) : "never",
-               saved ? signed_percentage(*saved) : std::string(kNothing)});
+    const auto& [scale, tokens, loss] = saving.optimum;
+    const auto needed = quantity(saving.baseline.flops);
+    table.add({csv_number(saving.flops), csv_number(scale.parameters), csv_number(loss),
+               saved ? csv_number(saving.baseline.flops) : "", saved ? csv_number(*saved) : "",
+               saving.extrapolates ? "1" : "0"},
+              {quantity(saving.flops), quantity(scale.parameters), fmt::format("{:.4f}", loss),
+               saved                                              ? needed
+               : saving.baseline.kind == BaselineNeed::Kind::less ? "less than " + needed
+                                                                  : "more than " + needed,
+               saved ? signed_percentage(*saved) : std::string(kNothing), saving.extrapolates ? "yes" : ""});
   }
   return table;
 }
@@ -154,7 +230,7 @@ std::string plan_text(const Plan& plan) {
   row("P, backbone's share", best.scale.backbone_share, best.share_interval, percentage);
   row("D, training tokens", best.tokens, best.tokens_interval, quantity);
   row("stable loss, nats per token", best.loss, best.loss_interval, decimals(4));
-  if (plan.decay_gain) row("loss after the decay", best.loss - *plan.decay_gain, std::nullopt, decimals(4));
+  if (plan.loss_after_decay) row("loss after the decay", *plan.loss_after_decay, std::nullopt, decimals(4));
   auto text =
       fmt::format("{} FLOPs at R = {:g}\n\n{}\n", quantity(plan.request.flops), plan.request.ratio, answer.text());
   const auto& model = plan.config.model;
@@ -166,18 +242,22 @@ std::string plan_text(const Plan& plan) {
       model.token.encoder_layers, model.token.decoder_layers, model.token.width, model.concepts.layers,
       model.concepts.width, quantity(static_cast<double>(counted.non_embedding())),
       percentage(counted.backbone_share()), quantity(static_cast<double>(counted.total())));
-  text += fmt::format("training: {} FLOPs a token, {} steps of {} tokens\n", quantity(plan.training_flops_per_token),
-                      plan.config.train.steps, plan.config.train.tokens_per_step);
+  text += fmt::format("training: {} FLOPs a token, {} steps of {} tokens\n",
+                      quantity(training_flops_per_token(plan.config)), plan.config.train.steps,
+                      plan.config.train.tokens_per_step);
   if (plan.needs) {
     const auto& needs = *plan.needs;
     text += fmt::format(
         "machines: {:.3g} device-hours, {:.3g} hours on {} devices; {} of state on each and {} of activations: {}\n",
         needs.device_hours, needs.hours, plan.request.cluster->devices, gibibytes(needs.state_bytes),
         gibibytes(needs.activation_bytes),
-        needs.fits ? "fits on one device"
+        needs.fits ? (plan.config.dist.sharding == Sharding::none
+                          ? "fits on one device"
+                          : fmt::format("fits on each of {} devices", plan.request.cluster->devices))
         : needs.least_devices > 0
-            ? fmt::format("does not fit; with the state divided, {} devices hold it", needs.least_devices)
-            : "does not fit: lower train.micro_batch_tokens");
+            ? fmt::format("does not fit; with dist.sharding = \"gradients\", {} devices hold it", needs.least_devices)
+            : "does not fit, and no number of these devices holds it: lower train.micro_batch_tokens, or take devices "
+              "with more memory");
   }
   text += "\n" + share_table(plan).text();
   text += plan.savings.empty()
@@ -198,7 +278,7 @@ ChartPage plan_page(const Plan& plan) {
       "nats "
       "per token.",
       quantity(best.scale.parameters), percentage(best.scale.backbone_share), quantity(best.tokens), best.loss));
-  for (const auto& warning : plan.warnings) page.verdicts.push_back(warning + ": an extrapolation.");
+  for (const auto& warning : plan.warnings) page.verdicts.push_back(warning + ".");
 
   Chart chart{.title = "Loss over the backbone's share",
               .note = "Best size at each P for this budget; lower is better.",
@@ -224,10 +304,10 @@ ChartPage plan_page(const Plan& plan) {
                  .series = {{.name = "DLCM"}, {.name = "plain transformer"}},
                  .logarithmic_x = true};
     for (const auto& saving : plan.savings) {
-      losses.series[0].points.push_back({saving.flops, saving.loss});
-      if (!saving.baseline_flops) continue;
+      losses.series[0].points.push_back({saving.flops, saving.optimum.loss});
+      if (!saving.saved()) continue;
       saved.series[0].points.push_back({saving.flops, 100.0 * *saving.saved()});
-      losses.series[1].points.push_back({*saving.baseline_flops, saving.loss});
+      losses.series[1].points.push_back({saving.baseline.flops, saving.optimum.loss});
     }
     page.sections.push_back(
         {"Against a plain transformer", "", {saved, losses}, saving_table(plan).html("FLOPs saved")});
@@ -241,11 +321,12 @@ ChartPage fit_page(const FitFile& fit, const std::vector<RunCurve>& curves) {
   page.verdicts.push_back(
       fmt::format("With P and R the law explains R² = {:.4f} of the curves (largest error {:.4f} nats) and predicts "
                   "configurations it has "
-                  "not seen to {:.4f} nats; without P and R to {:.4f}.",
-                  fit.quality.r_squared, fit.quality.largest_error, fit.left_out_error(), fit.plain_left_out_error));
+                  "not seen with an error of {} nats; without P and R of {}.",
+                  fit.quality.r_squared, fit.quality.largest_error, left_out_text(fit.left_out_error()),
+                  left_out_text(fit.plain_left_out_error)));
   page.verdicts.push_back(
       fit.seed_noise ? fmt::format("Another seed changes the last stable loss by {:.4f} nats (standard deviation).",
-                                   *fit.seed_noise)
+                                   fit.seed_noise->deviation)
                      : "No configuration was trained with two seeds, so the noise is not known.");
   Chart fitted{.title = "Curves and law",
                .note = "Points: measured. Dashed: the law.",
@@ -286,9 +367,8 @@ ChartPage fit_page(const FitFile& fit, const std::vector<RunCurve>& curves) {
                   quantity(tokens), fmt::format("{:.4f}", measured), fmt::format("{:.4f}", prediction)});
   }
   predicted.series[1].points = {{least, least}, {most, most}};
-  page.sections.push_back({"Law",
-                           fmt::format("<pre>{}</pre>\n", fit_text(fit)),
-                           {fitted, predicted},
+  page.sections.push_back({"Law", fmt::format("<pre>{}</pre>\n", fit_text(fit)),
+                           fit.left_out.empty() ? std::vector{fitted} : std::vector{fitted, predicted},
                            left_out.html("Configurations left out")});
   return page;
 }

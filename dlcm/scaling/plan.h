@@ -31,15 +31,16 @@ struct Plan {
   PlannedOptimum best;
   double training_flops_per_token = 0.0;
   double total_parameters = 0.0;
-  std::optional<double> decay_gain;   // nats that the decay adds
-  std::vector<SharePoint> shares;     // over P for each R
-  std::vector<Saving> savings;        // over budgets; empty without a baseline
-  Config config;                      // the nearest that can be built, with its steps set to the tokens
-  std::optional<Needs> needs;         // of that configuration on the cluster
-  std::vector<std::string> warnings;  // where the plan leaves what was fitted
+  std::optional<double> loss_after_decay;  // nats; none without a decay law for the base's schedule.decay_fraction
+  std::vector<SharePoint> shares;          // over P for each R, where the budget is enough
+  std::vector<Saving> savings;             // over budgets that are enough; empty without a baseline
+  Config config;                           // the nearest that can be built, with steps that spend the budget
+  std::optional<Needs> needs;              // of that configuration on the cluster
+  std::vector<std::string> warnings;       // where the plan leaves what was fitted or searched
 };
 
-// Throws Error where the request is out of range.
+// Throws Error where the request is out of range, `base` is no DLCM or `baseline` no plain transformer, and where no
+// model as small as the budget wants can be built.
 Plan make_plan(const FitFile& fit, const Config& base, const std::optional<Config>& baseline,
                const PlanRequest& request);
 

@@ -1,6 +1,6 @@
 #include "dlcm/scaling/planner.h"
 
-#include "dlcm/infer/evaluation.h"
+#include "dlcm/scaling/trajectories.h"
 #include "dlcm/train/rank_memory.h"
 #include "dlcm/util/edit_distance.h"
 #include "dlcm/util/error.h"
@@ -10,54 +10,51 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 namespace dlcm {
 namespace {
 
-constexpr double kLeastParameters = 1e2;
 constexpr double kMostParameters = 1e14;
-constexpr double kLeastShare = 0.02, kMostShare = 0.98;
 constexpr int kCoarse = 24;
 constexpr double kTolerance = 1e-4;  // of the logarithm of N, and of P
 constexpr double kLargestBudgetFactor = 1e6;
 
-// The place of the least value of `function` in [low, high]: the best of evenly spaced places, then golden sections
-// beside it.
+// The place of the least value of `function` found in [low, high]: the best of evenly spaced places, then of golden
+// sections beside it; `low` where all are infinite.
 double minimum_of(double low, double high, const std::function<double(double)>& function) {
   const double step = (high - low) / kCoarse;
-  double best = low, least = function(low);
-  for (int i = 1; i <= kCoarse; ++i) {
-    const double value = function(low + i * step);
+  double best = low, least = std::numeric_limits<double>::infinity();
+  const auto at = [&](double place) {
+    const double value = function(place);
     if (value < least) {
       least = value;
-      best = low + i * step;
+      best = place;
     }
-  }
+    return value;
+  };
+  for (int i = 0; i <= kCoarse; ++i) at(low + i * step);
   double begin = std::max(low, best - step), end = std::min(high, best + step);
   constexpr double kGolden = 0.6180339887498949;
   double left = end - kGolden * (end - begin), right = begin + kGolden * (end - begin);
-  double at_left = function(left), at_right = function(right);
+  double at_left = at(left), at_right = at(right);
   while (end - begin > kTolerance) {
-    if (at_left < at_right) {
+    // Of two infinite ones the left: too large a model is what makes them so.
+    if (at_left <= at_right) {
       end = right;
       right = left;
       at_right = at_left;
       left = end - kGolden * (end - begin);
-      at_left = function(left);
+      at_left = at(left);
     } else {
       begin = left;
       left = right;
       at_left = at_right;
       right = begin + kGolden * (end - begin);
-      at_right = function(right);
+      at_right = at(right);
     }
   }
-  return 0.5 * (begin + end);
-}
-
-Interval interval_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {quantile_of_sorted(values, 0.05), quantile_of_sorted(values, 0.95)};
+  return best;
 }
 
 double number_of(const toml::table& table, const std::string& key, double low, double high, const std::string& path) {
@@ -77,12 +74,14 @@ Optimum best_size(const ScalingLaw& law, const Family& family, double flops, Run
     scale.parameters = std::exp(logarithm);
     return flops / family.training_flops_per_token(scale);
   };
-  const double best = minimum_of(std::log(kLeastParameters), std::log(kMostParameters), [&](double logarithm) {
-    const double tokens = tokens_of(logarithm);
-    return law.loss(scale, tokens);
-  });
+  const auto tokens_per_step = static_cast<double>(family.base().train.tokens_per_step);
+  const auto loss_at = [&](double tokens) {
+    return tokens < tokens_per_step ? std::numeric_limits<double>::infinity() : law.loss(scale, tokens);
+  };
+  const double best = minimum_of(std::log(kLeastParameters), std::log(kMostParameters),
+                                 [&](double logarithm) { return loss_at(tokens_of(logarithm)); });
   const double tokens = tokens_of(best);
-  return {scale, tokens, law.loss(scale, tokens)};
+  return {scale, tokens, loss_at(tokens)};
 }
 
 Optimum best_share(const ScalingLaw& law, const Family& family, double flops, double ratio) {
@@ -101,7 +100,7 @@ PlannedOptimum plan_optimum(const PlannerInput& input, double flops, double rati
     parameters.push_back(optimum.scale.parameters);
     shares.push_back(optimum.scale.backbone_share);
     tokens.push_back(optimum.tokens);
-    losses.push_back(optimum.loss);
+    losses.push_back(law.loss(planned.scale, planned.tokens));
   }
   planned.parameters_interval = interval_of(parameters);
   planned.share_interval = interval_of(shares);
@@ -110,23 +109,29 @@ PlannedOptimum plan_optimum(const PlannerInput& input, double flops, double rati
   return planned;
 }
 
-std::optional<double> baseline_flops_for(const ScalingLaw& law, const Family& family, double loss, double around) {
-  const auto loss_of = [&](double logarithm) {
-    return best_size(law, family, std::exp(logarithm), {.baseline = true}).loss;
+double loss_after_decay(const ScalingLaw& law, const DecayLaw& decay, const RunScale& scale, double tokens) {
+  const double stable = law.loss(scale, tokens * (1.0 - decay.decay_fraction) * (1.0 - kStableShare / 2.0));
+  return stable - decay.gain(scale, stable);
+}
+
+BaselineNeed baseline_need(const ScalingLaw& law, const Family& family, double loss, double around) {
+  const auto need_at = [&](double logarithm, BaselineNeed::Kind kind) {
+    const double flops = std::exp(logarithm);
+    return BaselineNeed{kind, flops, best_size(law, family, flops, {.baseline = true})};
   };
   double low = std::log(around / kLargestBudgetFactor), high = std::log(around * kLargestBudgetFactor);
-  if (loss_of(high) > loss || loss_of(low) < loss) return std::nullopt;
+  if (const auto most = need_at(high, BaselineNeed::Kind::more); most.optimum.loss > loss) return most;
+  if (const auto least = need_at(low, BaselineNeed::Kind::less); least.optimum.loss < loss) return least;
   while (high - low > kTolerance) {
     const double middle = 0.5 * (low + high);
-    (loss_of(middle) > loss ? low : high) = middle;
+    (need_at(middle, BaselineNeed::Kind::found).optimum.loss > loss ? low : high) = middle;
   }
-  return std::exp(0.5 * (low + high));
+  return need_at(high, BaselineNeed::Kind::found);
 }
 
 Saving saving_at(const PlannerInput& input, double flops, double ratio) {
   const auto optimum = best_share(input.law, *input.family, flops, ratio);
-  return {flops, optimum.scale.parameters, optimum.loss,
-          baseline_flops_for(input.law, *input.baseline_family, optimum.loss, flops)};
+  return {flops, optimum, baseline_need(input.law, *input.baseline_family, optimum.loss, flops)};
 }
 
 Cluster load_cluster(const std::string& path) {
@@ -149,7 +154,11 @@ Cluster load_cluster(const std::string& path) {
     }
   }
   Cluster cluster;
-  cluster.devices = std::llround(number_of(*table, "devices", 1, 1e7, path));
+  const double devices = number_of(*table, "devices", 1, 1e7, path);
+  if (devices != std::floor(devices)) {
+    throw Error("{}: cluster.devices expects a whole number from 1 to 1e7, found {}", path, devices);
+  }
+  cluster.devices = std::llround(devices);
   cluster.peak_flops = 1e12 * number_of(*table, "peak_tflops", 1e-6, 1e7, path);
   cluster.memory_bytes = std::exp2(30) * number_of(*table, "memory_gib", 1e-3, 1e6, path);
   cluster.mfu = number_of(*table, "mfu", 1e-4, 1.0, path);
@@ -171,11 +180,10 @@ Needs needs_of(const Config& config, double flops, const Cluster& cluster) {
   needs.device_hours = flops / cluster.flops_in(1.0);
   needs.hours = needs.device_hours / static_cast<double>(cluster.devices);
   needs.fits = needs.state_bytes + needs.activation_bytes <= cluster.memory_bytes;
-  const double left = cluster.memory_bytes - needs.activation_bytes;
-  needs.least_devices =
-      left <= 0.0 ? 0
-                  : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(
-                                             static_cast<double>(training_memory(parameters).total_bytes()) / left)));
+  const auto whole = training_memory(parameters);
+  const double left = cluster.memory_bytes - needs.activation_bytes - static_cast<double>(whole.weights_bytes);
+  const auto divided = static_cast<double>(whole.gradients_bytes + whole.optimizer_bytes);
+  needs.least_devices = left <= 0.0 ? 0 : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(divided / left)));
   return needs;
 }
 

@@ -1,6 +1,7 @@
 // What to train for a budget, from a fitted law (SPEC section 7).
 #pragma once
 
+#include "dlcm/scaling/decay.h"
 #include "dlcm/scaling/family.h"
 #include "dlcm/scaling/law.h"
 
@@ -26,35 +27,47 @@ struct Optimum {
   double loss = 0.0;
 };
 
-// N and D that spend `flops` best, at a given P (and R); a plain transformer where `baseline`.
+inline constexpr double kLeastParameters = 1e2;
+inline constexpr double kLeastShare = 0.02, kMostShare = 0.98;
+
+// N and D that spend `flops` best, at a given P (and R); a plain transformer where `baseline`. Its loss is infinite
+// where even the smallest model would not get the tokens of one optimiser step.
 Optimum best_size(const ScalingLaw& law, const Family& family, double flops, RunScale scale);
-// The same with P free, from 2 % to 98 %.
+// The same with P free, from kLeastShare to kMostShare.
 Optimum best_share(const ScalingLaw& law, const Family& family, double flops, double ratio);
 
-struct Interval {
-  double low = 0.0, high = 0.0;  // 5 % and 95 %
-};
+// The optimum with what the bootstrap's laws say, if there are any: where theirs is, and their losses at this one.
 struct PlannedOptimum : Optimum {
-  std::optional<Interval> parameters_interval, share_interval, tokens_interval,
-      loss_interval;  // none without bootstrap
+  std::optional<Interval> parameters_interval, share_interval, tokens_interval, loss_interval;
 };
 PlannedOptimum plan_optimum(const PlannerInput& input, double flops, double ratio);
 
-// FLOPs that the best plain transformer needs for `loss`; none where no budget up to 1e6 times `around` reaches it.
-std::optional<double> baseline_flops_for(const ScalingLaw& law, const Family& family, double loss, double around);
+// The loss that a run of `tokens` in all ends with. The decay's gain counts from the stable loss that it was fitted to
+// (Trajectory::stable), whose place is half of kStableShare before the decay.
+double loss_after_decay(const ScalingLaw& law, const DecayLaw& decay, const RunScale& scale, double tokens);
+
+// What the best plain transformer needs for a loss.
+struct BaselineNeed {
+  enum class Kind { found, more, less };  // more or less than any budget searched
+  Kind kind = Kind::found;
+  double flops = 0.0;  // needed; the end of the search where that is beyond it
+  Optimum optimum;     // with these FLOPs
+};
+// Searched from 1e-6 to 1e6 times `around`.
+BaselineNeed baseline_need(const ScalingLaw& law, const Family& family, double loss, double around);
 
 struct Saving {
-  double flops = 0.0;       // of the DLCM
-  double parameters = 0.0;  // N of the DLCM
-  double loss = 0.0;        // of both
-  std::optional<double> baseline_flops;
+  double flops = 0.0;  // of the DLCM
+  Optimum optimum;     // of the DLCM; its loss is that of both
+  BaselineNeed baseline;
+  bool extrapolates = false;  // whether one of the two optima is outside what was fitted
 
   // Share of the plain transformer's FLOPs that the DLCM does without; below 0 where it needs more.
   std::optional<double> saved() const {
-    return baseline_flops ? std::optional(1.0 - flops / *baseline_flops) : std::nullopt;
+    return baseline.kind == BaselineNeed::Kind::found ? std::optional(1.0 - flops / baseline.flops) : std::nullopt;
   }
 };
-// Needs a baseline in law and input.
+// Needs a baseline in law and input, and flops that best_share has a finite loss for. Leaves `extrapolates` open.
 Saving saving_at(const PlannerInput& input, double flops, double ratio);
 
 // Machines to train on.
@@ -81,9 +94,10 @@ struct Needs {
   double state_bytes = 0.0;       // weights, gradients, moments of each device, as dist.sharding divides them
   double activation_bytes = 0.0;  // of one micro-batch
   double device_hours = 0.0;
-  double hours = 0.0;         // with all devices of the cluster
-  bool fits = false;          // both on one device
-  int64_t least_devices = 1;  // if all state were divided among them
+  double hours = 0.0;  // with all devices of the cluster
+  bool fits = false;   // both on each device
+  // That hold it with dist.sharding = "gradients": every device has all weights. 0: no number of them does.
+  int64_t least_devices = 1;
 };
 Needs needs_of(const Config& config, double flops, const Cluster& cluster);
 

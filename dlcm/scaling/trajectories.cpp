@@ -16,32 +16,55 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Points of a curve of training losses at most, and the fewest losses that each averages: the loss of one step is that of
-// one step's few documents.
+// Points of a curve of training losses at most, and the fewest losses that each averages: the loss of one step is that
+// of one step's few documents.
 constexpr double kStretches = 40.0;
 constexpr size_t kLeastLosses = 16;
 constexpr size_t kLeastPoints = 3;
-// Share of the tokens over which the last stable and the final loss are averaged.
-constexpr double kStableShare = 0.1;
+// Share of all tokens over which the final loss is averaged.
 constexpr double kFinalShare = 0.02;
 
 Config config_of(const std::string& run) {
-  const auto own = (fs::path(run) / "config.toml").string();
-  if (fs::exists(own)) return load_config(own);
-  return load_config((fs::path(find_checkpoint(run)) / "config.toml").string());
+  const auto checkpoints = complete_checkpoints(run);
+  const auto path = (fs::path(checkpoints.empty() ? run : checkpoints.back()) / "config.toml").string();
+  if (!fs::exists(path)) {
+    throw Error(
+        "expected a complete checkpoint or config.toml in {}, found neither: write the run's configuration there", run);
+  }
+  auto config = load_config(path);
+  if (config.model.vocabulary == 0) {
+    throw Error(
+        "expected the tokenizer's size as model.vocabulary in {}, found 0: write it there, or fit the run when it has "
+        "a checkpoint",
+        path);
+  }
+  return config;
 }
 
 struct Logged {
   double step, tokens, loss;
 };
 
+// A loss that was no number is null in its line, and left out.
 std::vector<Logged> logged_losses(const std::string& run, LossKind kind) {
   const char* key = kind == LossKind::training ? "loss" : "val_loss";
+  const auto path = (fs::path(run) / "metrics.jsonl").string();
   std::vector<Logged> losses;
-  for (const auto& line : read_metrics((fs::path(run) / "metrics.jsonl").string())) {
+  int64_t number = 0;
+  for (const auto& line : read_metrics(path)) {
+    ++number;
     const auto loss = line.find(key);
-    if (loss == line.end() || !loss->is_number()) continue;
-    losses.push_back({line.value("step", 0.0), line.value("tokens", 0.0), loss->get<double>()});
+    if (loss == line.end() || loss->is_null()) continue;
+    // Throws unless the field is a finite number above `least`.
+    const auto value_of = [&](const char* name, double least) {
+      const auto found = line.find(name);
+      const double value = found != line.end() && found->is_number() ? found->get<double>() : std::nan("");
+      if (std::isfinite(value) && value > least) return value;
+      throw Error("{}, line {}: expected a finite {} above {:g}, found {}: remove that line, or leave the run out",
+                  path, number, name, least, found == line.end() ? "none" : found->dump());
+    };
+    losses.push_back(
+        {value_of("step", -1.0), value_of("tokens", losses.empty() ? 0.0 : losses.back().tokens), value_of(key, 0.0)});
   }
   return losses;
 }
@@ -95,8 +118,16 @@ RunCurve read_curve(const std::string& run, LossKind kind) {
     trajectory.scale.backbone_share = parameters.backbone_share();
     trajectory.scale.ratio = curve.config.parser.ratio;
   }
+  trajectory.decay_fraction = curve.config.schedule.decay_fraction;
 
   const auto all = logged_losses(run, kind);
+  const auto steps = static_cast<double>(curve.config.train.steps);
+  if (!all.empty() && all.back().step > steps) {
+    throw Error(
+        "expected losses of {} up to its train.steps = {}, found one of step {}: its configuration is not the one it "
+        "was trained with; leave it out, or train it to a checkpoint",
+        run, steps, all.back().step);
+  }
   const auto warmup = static_cast<double>(curve.config.schedule.warmup_steps);
   const auto decay = static_cast<double>(decay_start(curve.config));
   std::vector<Logged> stable;
@@ -115,7 +146,7 @@ RunCurve read_curve(const std::string& run, LossKind kind) {
     trajectory.points = means_of_stretches(stable);
   }
   trajectory.stable = mean_between(stable, (1.0 - kStableShare) * last, last);
-  if (all.back().step >= static_cast<double>(curve.config.train.steps) && decay < all.back().step) {
+  if (all.back().step >= steps && decay < all.back().step) {
     trajectory.final_loss = mean_between(all, (1.0 - kFinalShare) * all.back().tokens, all.back().tokens).loss;
   }
   return curve;
