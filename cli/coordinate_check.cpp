@@ -2,6 +2,7 @@
 #include "dlcm/sweep/coordinate_check.h"
 #include "cli/verbs.h"
 #include "dlcm/io/files.h"
+#include "dlcm/util/error.h"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -21,8 +22,11 @@ struct CheckOptions {
 
 void check(CheckOptions& options) {
   options.request.config = load_config(options.config, options.settings);
+  // Before the models run, so that a path that cannot be written costs no waiting.
+  std::error_code failure;
+  std::filesystem::create_directories(options.output, failure);
+  if (failure) throw RuntimeFailure("cannot create the directory {}: {}", options.output, failure.message());
   const auto coordinates = coordinate_check(options.request);
-  std::filesystem::create_directories(options.output);
   write_file_synced(options.output + "/coordinates.csv", coordinate_table(coordinates).csv());
   write_file_synced(options.output + "/index.html", chart_page(coordinate_page(coordinates)));
   fmt::print("exponents of the updates over the width\n{}", slope_table(coordinate_slopes(coordinates)).text());

@@ -35,8 +35,10 @@ void write_sweep_report(const std::string& sweep, const std::string& output) {
 
 void write_report(const ReportOptions& options) {
   if (std::any_of(options.runs.begin(), options.runs.end(), is_sweep)) {
-    if (options.runs.size() > 1)
-      throw Error("{} is a sweep's output: report it alone, or name its runs", options.runs.front());
+    if (options.runs.size() > 1) {
+      throw Error("{} is a sweep's output: report it alone, or name its runs",
+                  *std::find_if(options.runs.begin(), options.runs.end(), is_sweep));
+    }
     return write_sweep_report(options.runs.front(), options.output);
   }
   Report report;

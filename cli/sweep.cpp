@@ -8,7 +8,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 namespace dlcm::cli {
@@ -44,7 +43,8 @@ void sweep(const SweepOptions& options, int& status) {
   const auto result = run_sweep({.spec = std::move(spec),
                                  .data = options.data,
                                  .output = options.output,
-                                 .program = std::filesystem::read_symlink("/proc/self/exe").string(),
+                                 // Not by its path: a build may put another program there while the sweep runs.
+                                 .program = "/proc/self/exe",
                                  .retry_failed = options.retry_failed});
   if (options.json) {
     for (const auto& row : result.rows) fmt::print("{}\n", row.dump(-1, ' ', false, Row::error_handler_t::replace));
@@ -53,6 +53,10 @@ void sweep(const SweepOptions& options, int& status) {
   }
   fmt::print(stderr, "dlcm: {} runs trained now, {} rows in {}{}\n", result.trained, result.rows.size(), options.output,
              result.complete ? "" : "; not complete: the same command goes on");
+  if (!result.problem.empty()) {
+    fmt::print(stderr, "dlcm: {}; what ended it mended, run the sweep again to go on\n", result.problem);
+    status = 1;
+  }
   if (result.signal) status = 128 + *result.signal;
 }
 

@@ -111,6 +111,12 @@ RunRecord read_run(const std::string& path) {
     run.tokenizer_hash.clear();
     run.data_hash.clear();
     run.problem = error.what();
+    // A sweep that keeps no checkpoints leaves the configuration beside the metrics.
+    const auto config = (fs::path(path) / "config.toml").string();
+    try {
+      if (fs::exists(config, failure)) run.config = load_config(config);
+    } catch (const Error&) {
+    }
   }
   return run;
 }

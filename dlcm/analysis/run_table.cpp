@@ -182,7 +182,7 @@ std::string run_table(const std::vector<RunRecord>& runs) {
         "can.");
   }
   for (const auto& run : runs) {
-    if (!run.problem.empty()) {
+    if (!run.config) {
       html += note(fmt::format("{}: its configuration is not known, because there is no checkpoint to use: {}.",
                                run.name, run.problem));
     }

@@ -42,6 +42,7 @@ Output Dlcm::forward(const Batch& batch, const Decision& decision) {
   const auto h_TD = observed("encoder", encoder_->forward(x_TD, batch.documents));
   // p_t = (1 - cos(q_{t-1}, k_t)) / 2, b ~ Bernoulli(sharpened p) in training, [p >= threshold] in evaluation
   const auto cut = parser_->forward(h_TD, batch, decision);
+  if (config_.parser.rule == BoundaryRule::learned) observed("parser", cut.p_T);
   // j(t) = sum of b up to t
   const auto segmentation = Segmentation::from(cut.boundary_T, batch.documents);
   // C = Phi(H): the mean of each segment, projected, shifted right by one place

@@ -20,7 +20,11 @@ constexpr int64_t kTailBytes = 4096;
 
 std::optional<ChildEnd> wait_for(pid_t process, int options) {
   int status = 0;
-  const pid_t ended = ::waitpid(process, &status, options);
+  pid_t ended = -1;
+  do {
+    ended = ::waitpid(process, &status, options);
+  } while (ended < 0 && errno == EINTR);
+  if (ended < 0) throw RuntimeFailure("cannot wait for process {}: {}", process, std::strerror(errno));
   if (ended != process) return std::nullopt;
   if (WIFSIGNALED(status)) return ChildEnd{128 + WTERMSIG(status), WTERMSIG(status)};
   return ChildEnd{WEXITSTATUS(status), std::nullopt};
@@ -51,7 +55,11 @@ ChildRun::ChildRun(const std::vector<std::string>& arguments, std::string log) :
 ChildRun::~ChildRun() {
   if (process_ < 0) return;
   stop();
-  wait_for(process_, 0);
+  try {
+    wait_for(process_, 0);
+  } catch (const Error&) {
+    // Somebody else has waited for it: it is gone.
+  }
 }
 
 std::optional<ChildEnd> ChildRun::poll() {
@@ -61,7 +69,7 @@ std::optional<ChildEnd> ChildRun::poll() {
 }
 
 void ChildRun::stop() const {
-  if (process_ > 0) ::kill(process_, SIGTERM);
+  if (process_ > 0) ::kill(process_, SIGINT);
 }
 
 std::string ChildRun::last_message() const {

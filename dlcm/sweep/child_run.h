@@ -26,7 +26,8 @@ class ChildRun {
 
   // None while it runs.
   std::optional<ChildEnd> poll();
-  // Asks it to save and end.
+  // Asks it to save and end, by SIGINT: a SIGTERM that reaches it too (a cgroup's stop, this process's death) would
+  // be the second of its kind otherwise, which ends a training without a save.
   void stop() const;
   // The last line that it wrote.
   std::string last_message() const;

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
 
 namespace dlcm {
@@ -36,10 +38,14 @@ Activations activations_of(LanguageModel& model, const Batch& batch) {
 }
 
 void check_widths(const CoordinateRequest& request) {
-  if (request.widths.size() < 2 || !std::is_sorted(request.widths.begin(), request.widths.end())) {
+  if (request.widths.size() < 2 || std::adjacent_find(request.widths.begin(), request.widths.end(),
+                                                      std::greater_equal<>()) != request.widths.end()) {
     throw Error("--widths expects two or more rising factors such as 1,2,4,8");
   }
-  for (const int64_t factor : request.widths) check_config(widened(request.config, factor, true));
+  for (const int64_t factor : request.widths) {
+    if (factor < 1) throw Error("--widths expects factors of 1 or more, found {}", factor);
+    check_config(widened(request.config, factor, true));
+  }
 }
 
 // The component's points over widths after `step` steps.
@@ -100,6 +106,7 @@ Config widened(const Config& config, int64_t factor, bool mup) {
   wide.mup.base_concept_width = mup ? config.model.concepts.width : 0;
   wide.schedule.warmup_steps = 0;
   wide.schedule.decay_fraction = 0.0;
+  wide.train.steps = std::numeric_limits<int32_t>::max();  // after its last step a schedule is at its end
   return wide;
 }
 
@@ -107,7 +114,8 @@ std::vector<Coordinate> coordinate_check(const CoordinateRequest& request) {
   check_widths(request);
   const Mixture data(request.data, Split::train), validation(request.data, Split::valid);
   const MixedWindows windows(data, request.config.train.seed, request.config.train.context);
-  const auto probe = validation_batches(validation, request.config.train.context, kProbeTokens, kProbeTokens).front();
+  const int64_t probe_tokens = std::max(kProbeTokens, request.config.train.context);
+  const auto probe = validation_batches(validation, request.config.train.context, probe_tokens, probe_tokens).front();
   // A step costs about the square of the width.
   double total = 0.0, done = 0.0;
   for (const int64_t factor : request.widths) total += 2.0 * static_cast<double>(factor * factor * request.steps);
@@ -133,7 +141,14 @@ std::vector<Coordinate> coordinate_check(const CoordinateRequest& request) {
       };
       record(0);
       for (int64_t step = 0; step < request.steps; ++step) {
-        optimise(*model, optimizer, gradients, read_step(windows, config, step, communicator), step, workers);
+        const auto report =
+            optimise(*model, optimizer, gradients, read_step(windows, config, step, communicator), step, workers);
+        if (report.skipped) {
+          throw RuntimeFailure(
+              "the loss or a gradient is not finite in step {} at width x{}{}: lower the learning rates, or take fewer "
+              "--steps",
+              step + 1, factor, mup ? " with muP" : "");
+        }
         record(step + 1);
         done += static_cast<double>(factor * factor);
         line.update(std::llround(done), {fmt::format("width ×{}{}", factor, mup ? " with µP" : "")});

@@ -1,6 +1,7 @@
 #include "dlcm/sweep/rows.h"
 
 #include "dlcm/analysis/table.h"
+#include "dlcm/io/checkpoint_store.h"
 #include "dlcm/io/files.h"
 #include "dlcm/io/hash.h"
 #include "dlcm/io/metrics.h"
@@ -18,12 +19,27 @@ namespace fs = std::filesystem;
 constexpr size_t kKeyDigits = 16;
 constexpr double kLastShare = 0.02;
 
+std::string data_of(const Row& row) {
+  return row.at("data_hash").get<std::string>() + row.at("validation_hash").get<std::string>();
+}
+
 std::string key_of(const Row& row) {
   try {
-    return run_key(parse_config(row.at("config").get<std::string>(), "row"), row.at("data_hash").get<std::string>());
+    return run_key(parse_config(row.at("config").get<std::string>(), "row"), data_of(row));
   } catch (const std::exception&) {
     return row.value("key", "");  // of a configuration that is no longer known: nothing is compared with it
   }
+}
+
+// What the pages and tables read from a row has the type that make_row gives it.
+bool is_row(const Row& row) {
+  if (!row.is_object()) return false;
+  for (const char* text : {"key", "status", "run", "config", "data_hash"}) {
+    if (!row.contains(text) || !row[text].is_string()) return false;
+  }
+  const auto axes = row.find("axes");
+  return axes != row.end() && axes->is_object() &&
+         std::all_of(axes->begin(), axes->end(), [](const Row& label) { return label.is_string(); });
 }
 
 std::string cell(const Row& value) {
@@ -51,7 +67,7 @@ Row axes_of(const SweepPoint& point) {
   return axes;
 }
 
-Row make_row(const SweepPoint& point, const std::string& key, const std::string& data_hash, const std::string& run,
+Row make_row(const SweepPoint& point, const std::string& key, const RunOrigin& origin, const std::string& run,
              const std::string& run_directory, const std::string& problem) {
   const auto& config = point.config;
   const auto count = count_parameters(config);
@@ -86,8 +102,15 @@ Row make_row(const SweepPoint& point, const std::string& key, const std::string&
       if (name.starts_with("val_")) row[name] = value;
     }
   }
+  // What `auto` became on the machine that trained it.
+  const auto checkpoints = complete_checkpoints(run_directory);
+  const auto precision =
+      checkpoints.empty() ? config.train.precision : load_config(checkpoints.back() + "/config.toml").train.precision;
+  row["precision"] = name_of(precision);
+  row["program"] = origin.program_hash;
   row["run"] = run;
-  row["data_hash"] = data_hash;
+  row["data_hash"] = origin.data_hash;
+  row["validation_hash"] = origin.validation_hash;
   row["config"] = to_toml(config);
   return row;
 }
@@ -107,7 +130,7 @@ RowStore::RowStore(const std::string& output) : output_(output) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     auto row = Row::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
                           text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, /*allow_exceptions=*/false);
-    if (!row.is_object() || !row.contains("axes") || !row["axes"].is_object()) {
+    if (!is_row(row)) {
       throw Error("{}:{}: expected a row that `dlcm sweep` wrote, found another line: take it out", path, line);
     }
     keys_.push_back(key_of(row));
@@ -130,10 +153,31 @@ void RowStore::put(const Row& row) {
   } else {
     rows_[static_cast<size_t>(found - keys_.begin())] = row;
   }
+  write();
+}
+
+void RowStore::remove(const Row& row) {
+  const auto index = &row - rows_.data();
+  rows_.erase(rows_.begin() + index);
+  keys_.erase(keys_.begin() + index);
+  write();
+}
+
+void RowStore::write() const {
   std::string text;
   for (const auto& one : rows_) text += one.dump(-1, ' ', false, Row::error_handler_t::replace) + "\n";
   write_file_synced((fs::path(output_) / "rows.jsonl").string(), text);
   write_file_synced((fs::path(output_) / "rows.csv").string(), rows_csv(rows_));
+}
+
+std::string but_for_seed(const Row& row) {
+  try {
+    auto config = parse_config(row.at("config").get<std::string>(), "row");
+    config.train.seed = 0;
+    return run_key(config, data_of(row));
+  } catch (const std::exception&) {
+    return row.value("key", "");
+  }
 }
 
 std::string rows_csv(const std::vector<Row>& rows) {
@@ -144,7 +188,7 @@ std::string rows_csv(const std::vector<Row>& rows) {
   for (const auto& row : rows) {
     for (const auto& [name, label] : row["axes"].items()) add(axes, name);
     for (const auto& [name, value] : row.items()) {
-      if (name != "key" && name != "axes" && name != "config" && name != "problem") add(columns, name);
+      if (name != "key" && name != "axes" && name != "config") add(columns, name);
     }
   }
   std::vector<std::string> headings{"key"};

@@ -20,6 +20,12 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMostRuns = 100000;
 
+// Columns of every finished row that are numbers.
+const std::vector<std::string> kObjectives{"val_loss",          "val_bits_per_byte", "val_ratio",     "val_ratio_half",
+                                           "val_ratio_sampled", "val_ratio_p10",     "val_ratio_p50", "val_ratio_p90",
+                                           "train_loss",        "seconds",           "tokens",        "parameters",
+                                           "non_embedding",     "flops_per_token",   "flops"};
+
 // Reads one table and names what is wrong with it.
 class Reader {
  public:
@@ -89,6 +95,19 @@ class Reader {
   std::string path_, name_;
 };
 
+// The run's own key leaves these out, so values of them would be one run under several names.
+void refuse_what_changes_nothing(const Reader& reader, std::string_view where, const std::vector<std::string>& keys) {
+  for (const auto& key : keys) {
+    if (key == "train.threads" || key == "train.workers" || key == "train.log_every_steps" ||
+        key.starts_with("checkpoint.")) {
+      reader.fail(where,
+                  fmt::format("keys that change a result, which {} does not: for all runs it can stand in `set`, "
+                              "threads in `threads`",
+                              key));
+    }
+  }
+}
+
 // A TOML value as --set takes it.
 std::string written(const toml::node& node) {
   std::ostringstream text;
@@ -114,6 +133,7 @@ SweepAxis read_axis(const toml::table& table, const std::string& path, size_t in
   SweepAxis axis;
   auto keys = reader.strings("keys");
   if (reader.has("key")) keys.push_back(reader.value<std::string>("key", "", "a key such as \"train.seed\""));
+  refuse_what_changes_nothing(reader, reader.has("key") ? "key" : "keys", keys);
   axis.multiply = reader.strings("multiply");
   const auto configs = reader.strings("config");
   if ((keys.empty() ? 0 : 1) + (axis.multiply.empty() ? 0 : 1) + (configs.empty() ? 0 : 1) != 1) {
@@ -164,8 +184,19 @@ std::vector<std::string> multiplied(const Config& config, const std::vector<std:
   for (const auto& key : keys) {
     const auto found =
         std::find_if(entries.begin(), entries.end(), [&](const ConfigEntry& entry) { return entry.key == key; });
-    if (found == entries.end() || found->values != "number") {
-      throw Error("an axis multiplies {}, which is no number of the configuration: see docs/configuration.md", key);
+    if (found == entries.end()) {
+      std::vector<std::string> known;
+      for (const auto& entry : entries) {
+        if (entry.values == "number") known.push_back(entry.key);
+      }
+      throw Error("an axis multiplies the unknown key {}; the nearest known number is {}", key,
+                  nearest_name(key, known));
+    }
+    if (found->values != "number") {
+      throw Error(
+          "an axis multiplies {}, which takes {}: only keys that take any number can be multiplied, give the "
+          "values of others in `values`",
+          key, found->values);
     }
     settings.push_back(fmt::format("{}={}", key, std::strtod(found->value.c_str(), nullptr) * factor));
   }
@@ -193,6 +224,10 @@ SweepSpec load_sweep(const std::string& path) {
   if (method != "grid" && method != "descent") reader.fail("method", "\"grid\" or \"descent\"");
   spec.method = method == "grid" ? SweepMethod::grid : SweepMethod::descent;
   spec.objective = reader.value<std::string>("objective", spec.objective, "a column of the rows");
+  if (std::find(kObjectives.begin(), kObjectives.end(), spec.objective) == kObjectives.end()) {
+    reader.fail("objective", fmt::format("a column of the rows that is a number; the nearest one is {}",
+                                         nearest_name(spec.objective, kObjectives)));
+  }
   spec.runs_at_once = reader.count("runs_at_once", spec.runs_at_once);
   spec.threads = reader.count("threads", spec.threads);
   spec.keep_checkpoints = reader.value<bool>("keep_checkpoints", true, "true or false");

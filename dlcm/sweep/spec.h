@@ -1,4 +1,5 @@
-// What a sweep runs, described in one TOML file: a base configuration, axes, a budget (docs/experiments.md has an example).
+// What a sweep runs, described in one TOML file: a base configuration, axes, a budget (docs/experiments.md has an
+// example).
 #pragma once
 
 #include "dlcm/config/config.h"
@@ -47,6 +48,7 @@ SweepSpec load_sweep(const std::string& path);
 struct SweepPoint {
   std::vector<std::pair<std::string, std::string>> labels;  // by axis, in the order of the axes
   Config config;
+  std::string key = {};  // the sweep's name of it, once the data are known: run_key
 };
 
 // The point where each axis i stands at choices[i] (an index of its values), its factors multiplied by factors[i].

@@ -2,6 +2,7 @@
 
 #include "dlcm/data/mixture.h"
 #include "dlcm/io/files.h"
+#include "dlcm/io/hash.h"
 #include "dlcm/sweep/child_run.h"
 #include "dlcm/util/error.h"
 #include "dlcm/util/progress.h"
@@ -24,6 +25,8 @@ constexpr auto kPollInterval = std::chrono::milliseconds(50);
 // How long a run of a former sweep may still take to save and end.
 constexpr auto kPatience = std::chrono::minutes(5);
 constexpr int kTrainingFailed = 1;  // exit status
+// Runs in a row that end early, after which it is the machine's fault and no further one starts.
+constexpr int kMostEarlyEnds = 3;
 
 volatile std::sig_atomic_t stop_signal = 0;
 
@@ -36,17 +39,22 @@ class SignalNote {
     action.sa_handler = [](int signal) { stop_signal = signal; };
     sigaction(SIGINT, &action, &interrupt_);
     sigaction(SIGTERM, &action, &terminate_);
+    // Where whoever started this program ignores it, the system would keep no exit status of the runs.
+    struct sigaction usual {};
+    usual.sa_handler = SIG_DFL;
+    sigaction(SIGCHLD, &usual, &child_);
   }
   ~SignalNote() {
     sigaction(SIGINT, &interrupt_, nullptr);
     sigaction(SIGTERM, &terminate_, nullptr);
+    sigaction(SIGCHLD, &child_, nullptr);
   }
   SignalNote(const SignalNote&) = delete;
   SignalNote& operator=(const SignalNote&) = delete;
 
  private:
   struct sigaction interrupt_ {
-  }, terminate_{};
+  }, terminate_{}, child_{};
 };
 
 // The step that a run has logged last.
@@ -68,76 +76,123 @@ struct Running {
   std::unique_ptr<ChildRun> child;
 };
 
+struct SweepData {
+  explicit SweepData(const std::string& path) {
+    const Mixture train(path, Split::train), validation(path, Split::valid);
+    hash = train.hash();
+    validation_hash = validation.hash();
+    vocabulary = train.tokenizer()->vocabulary();
+  }
+  std::string hash, validation_hash;
+  int64_t vocabulary = 0;
+};
+
 class Sweep {
  public:
+  // Reads and checks all that it can before the output is touched.
   explicit Sweep(const SweepRequest& request)
-      : request_(request), spec_(request.spec), lock_(request.output), store_(request.output), begin_(Clock::now()) {
-    const Mixture data(request.data, Split::train);
-    data_hash_ = data.hash();
-    vocabulary_ = data.tokenizer()->vocabulary();
-  }
+      : request_(request),
+        spec_(request.spec),
+        data_(request.data),
+        points_(first_points()),
+        program_hash_(hash_file(request.program)),
+        lock_(request.output, "sweep"),
+        store_(request.output),
+        begin_(Clock::now()) {}
 
   SweepResult run();
 
  private:
+  // All of a grid; where a descent starts.
+  std::vector<SweepPoint> first_points() const;
   SweepPoint resolved(SweepPoint point) const;
+  bool wait_for_former(const std::string& directory);
   // Trains every point that has no row yet; false where the budget ended or a signal came before all were done.
   bool train(const std::vector<SweepPoint>& points);
   void start(size_t index, const SweepPoint& point);
   void finish(const Running& running, const SweepPoint& point, const ChildEnd& end);
   void show(const std::vector<SweepPoint>& points);
-  const Row* row_of(const SweepPoint& point) const { return store_.find(run_key(point.config, data_hash_)); }
+  const Row* row_of(const SweepPoint& point) const { return store_.find(point.key); }
   bool is_settled(const SweepPoint& point) const {
     const auto* row = row_of(point);
-    return row != nullptr &&
-           (!request_.retry_failed || (*row)["status"] == "done" || retried_.contains(row->value("key", "")));
+    return row != nullptr && (!request_.retry_failed || (*row)["status"] == "done" || retried_.contains(point.key));
   }
   bool may_start() const {
     const double hours = std::chrono::duration<double>(Clock::now() - begin_).count() / 3600.0;
-    return stop_signal == 0 && started_ < spec_.most_runs && hours < spec_.most_hours;
+    return stop_signal == 0 && early_ends_ < kMostEarlyEnds && started_ < spec_.most_runs && hours < spec_.most_hours;
   }
   bool descend(std::vector<SweepPoint>& visited);
 
   const SweepRequest& request_;
   const SweepSpec& spec_;
+  SweepData data_;
+  std::vector<SweepPoint> points_;
+  std::string program_hash_;
   RunLock lock_;
   RowStore store_;
   Clock::time_point begin_;
-  std::string data_hash_;
-  int64_t vocabulary_ = 0;
   std::vector<Running> running_;
   std::set<std::string> retried_;
   std::optional<ProgressLine> line_;
   int64_t started_ = 0, trained_ = 0;
+  int early_ends_ = 0;  // in a row
+  std::string problem_;
 };
 
+std::vector<SweepPoint> Sweep::first_points() const {
+  std::vector<SweepPoint> points;
+  if (spec_.method == SweepMethod::grid) {
+    for (auto& point : grid_points(spec_)) points.push_back(resolved(std::move(point)));
+    return points;
+  }
+  auto origin = spec_;
+  for (auto& axis : origin.axes) {
+    if (!axis.multiply.empty()) axis.values.insert(axis.values.begin(), AxisValue{"1", {}, {}, 1.0});
+  }
+  return {resolved(
+      sweep_point(origin, std::vector<size_t>(origin.axes.size(), 0), std::vector<double>(origin.axes.size(), 1.0)))};
+}
+
 SweepPoint Sweep::resolved(SweepPoint point) const {
-  if (point.config.model.vocabulary == 0) point.config.model.vocabulary = vocabulary_;
-  if (point.config.model.vocabulary < vocabulary_) {
+  if (point.config.model.vocabulary == 0) point.config.model.vocabulary = data_.vocabulary;
+  if (point.config.model.vocabulary < data_.vocabulary) {
     throw Error(
         "{}: model.vocabulary = {} is smaller than the {} ids of the data's tokenizer: set it to 0 to take the "
         "tokenizer's size",
-        spec_.path, point.config.model.vocabulary, vocabulary_);
+        spec_.path, point.config.model.vocabulary, data_.vocabulary);
   }
   point.config.train.threads = spec_.threads;
+  point.key = run_key(point.config, data_.hash + data_.validation_hash);
   return point;
 }
 
-void Sweep::start(size_t index, const SweepPoint& point) {
-  const auto key = run_key(point.config, data_hash_);
-  const auto directory = (fs::path(request_.output) / "runs" / key).string();
-  fs::create_directories(directory);
-  // A run that a killed sweep has left may still be saving.
+// A run that a killed sweep has left may still be saving. False where a signal came first.
+bool Sweep::wait_for_former(const std::string& directory) {
   const auto patience = Clock::now() + kPatience;
-  while (true) {
+  for (bool told = false;; told = true) {
     try {
       const RunLock free(directory);
-      break;
+      return true;
     } catch (const RuntimeFailure&) {
       throw;
-    } catch (const Error&) {
-      if (Clock::now() > patience || stop_signal != 0) throw;
+    } catch (const Error& error) {
+      if (stop_signal != 0) return false;
+      if (Clock::now() > patience) throw;
+      if (!told) line_->message(fmt::format("waiting for it to end: {}", error.what()));
       std::this_thread::sleep_for(kPollInterval);
+    }
+  }
+}
+
+void Sweep::start(size_t index, const SweepPoint& point) {
+  const auto& key = point.key;
+  const auto directory = (fs::path(request_.output) / "runs" / key).string();
+  if (!wait_for_former(directory)) return;
+  // A failed run that is tried again starts anew: its checkpoints are of the training that failed.
+  if (request_.retry_failed && row_of(point) != nullptr) {
+    store_.remove(*row_of(point));
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      if (entry.path().filename() != "lock") fs::remove_all(entry.path());
     }
   }
   write_file_synced(directory + "/config.toml", to_toml(point.config));
@@ -155,11 +210,17 @@ void Sweep::finish(const Running& running, const SweepPoint& point, const ChildE
   const bool diverged = !end.signal && end.status == kTrainingFailed && message.find("not finite") != std::string::npos;
   if (end.status != 0 && !diverged) {
     if (stop_signal != 0) return;
-    throw RuntimeFailure("the run in {} ended early ({}): {}; run the sweep again to go on", running.directory,
-                         end.signal ? fmt::format("signal {}", *end.signal) : fmt::format("status {}", end.status),
-                         message);
+    const auto how = end.signal ? fmt::format("signal {}", *end.signal) : fmt::format("status {}", end.status);
+    const auto problem = fmt::format("the run in {} ended early ({}; its messages are in {}/log){}{}",
+                                     running.directory, how, running.directory, message.empty() ? "" : ": ", message);
+    line_->message(problem);
+    if (problem_.empty()) problem_ = problem;
+    ++early_ends_;
+    return;
   }
-  store_.put(make_row(point, running.key, data_hash_, "runs/" + running.key, running.directory, message));
+  early_ends_ = 0;
+  store_.put(make_row(point, running.key, {data_.hash, data_.validation_hash, program_hash_}, "runs/" + running.key,
+                      running.directory, message));
   ++trained_;
   retried_.insert(running.key);
   if (spec_.keep_checkpoints) return;
@@ -192,9 +253,8 @@ bool Sweep::train(const std::vector<SweepPoint>& points) {
   bool stopped = false;
   while (true) {
     while (next < points.size() && running_.size() < static_cast<size_t>(spec_.runs_at_once)) {
-      const auto key = run_key(points[next].config, data_hash_);
-      const bool twin =
-          std::any_of(running_.begin(), running_.end(), [&](const Running& other) { return other.key == key; });
+      const bool twin = std::any_of(running_.begin(), running_.end(),
+                                    [&](const Running& other) { return other.key == points[next].key; });
       if (twin || is_settled(points[next])) {
         ++next;
         continue;
@@ -236,9 +296,7 @@ bool Sweep::descend(std::vector<SweepPoint>& visited) {
   };
   const auto visit = [&](const std::vector<SweepPoint>& points) {
     for (const auto& point : points) {
-      const auto same = [&](const SweepPoint& other) {
-        return run_key(other.config, data_hash_) == run_key(point.config, data_hash_);
-      };
+      const auto same = [&](const SweepPoint& other) { return other.key == point.key; };
       if (std::none_of(visited.begin(), visited.end(), same)) visited.push_back(point);
     }
     return train(points);
@@ -248,9 +306,8 @@ bool Sweep::descend(std::vector<SweepPoint>& visited) {
   for (auto& axis : origin.axes) {
     if (!axis.multiply.empty()) axis.values.insert(axis.values.begin(), AxisValue{"1", {}, {}, 1.0});
   }
-  auto best_point = resolved(sweep_point(origin, choices, factors));
-  if (!visit({best_point})) return false;
-  auto best = objective(best_point);
+  if (!visit(points_)) return false;
+  auto best = objective(points_.front());
   for (bool gained = true; gained;) {
     gained = false;
     for (size_t axis = 0; axis < origin.axes.size(); ++axis) {
@@ -260,7 +317,14 @@ bool Sweep::descend(std::vector<SweepPoint>& visited) {
         if (value == choices[axis]) continue;
         auto tried = choices;
         tried[axis] = value;
-        candidates.push_back(resolved(sweep_point(origin, tried, factors)));
+        try {
+          candidates.push_back(resolved(sweep_point(origin, tried, factors)));
+        } catch (const RuntimeFailure&) {
+          throw;
+        } catch (const Error& error) {
+          line_->message(fmt::format("left out: {}", error.what()));
+          continue;
+        }
         values.push_back(value);
       }
       if (!visit(candidates)) return false;
@@ -288,7 +352,7 @@ SweepResult Sweep::run() {
   SweepResult result;
   std::vector<SweepPoint> points;
   if (spec_.method == SweepMethod::grid) {
-    for (auto& point : grid_points(spec_)) points.push_back(resolved(std::move(point)));
+    points = points_;
     result.complete = train(points);
   } else {
     result.complete = descend(points);
@@ -302,16 +366,13 @@ SweepResult Sweep::run() {
     if (value && (!result.best || *value < *number_of(*result.best, spec_.objective))) result.best = result.rows.back();
   }
   result.trained = trained_;
+  result.problem = problem_;
   if (stop_signal != 0) result.signal = static_cast<int>(stop_signal);
   return result;
 }
 
 }  // namespace
 
-SweepResult run_sweep(const SweepRequest& request) {
-  // Every run of a grid must be possible before the first one starts.
-  if (request.spec.method == SweepMethod::grid) grid_points(request.spec);
-  return Sweep(request).run();
-}
+SweepResult run_sweep(const SweepRequest& request) { return Sweep(request).run(); }
 
 }  // namespace dlcm

@@ -28,10 +28,12 @@ struct SweepResult {
   int64_t trained = 0;        // runs that were finished this time
   bool complete = false;      // every point has a row: the budget was enough and nobody stopped it
   std::optional<int> signal;  // that stopped it
+  std::string problem;        // runs that ended early, which is no result; empty where there are none
 };
 
-// Throws Error before anything is trained where a configuration or the data cannot be used, and RuntimeFailure where a
-// run ends in a way that is no result (killed, disk full); a run whose losses are no longer finite is a failed row.
+// Throws Error before anything is written where a configuration or the data cannot be used. A run that ends in a way
+// that is no result (killed, disk full) has no row, and the others go on; one whose losses are no longer finite is a
+// failed row. In a descent a neighbour whose configuration cannot be is none.
 SweepResult run_sweep(const SweepRequest& request);
 
 }  // namespace dlcm

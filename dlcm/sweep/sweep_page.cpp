@@ -54,7 +54,7 @@ std::string combination(const Row& row, const std::vector<std::string>& axes,
                         const std::vector<std::string>& left_out) {
   std::string name;
   for (const auto& axis : axes) {
-    if (std::find(left_out.begin(), left_out.end(), axis) != left_out.end()) continue;
+    if (!row["axes"].contains(axis) || std::find(left_out.begin(), left_out.end(), axis) != left_out.end()) continue;
     const auto label = label_of(row, axis);
     name += (name.empty() ? "" : ", ") + (as_number(label) ? axis + " " + label : label);
   }
@@ -66,17 +66,34 @@ struct Measured {
   int64_t count = 0;
 };
 
-std::optional<Chart> chart_of(const std::vector<Row>& rows, const std::string& column, Chart chart) {
+// Rows of the same labels but another configuration or other data are no repetitions: 2, 3, ... after the first.
+std::vector<size_t> numbers_among_namesakes(const std::vector<Row>& rows) {
+  std::map<std::string, std::vector<std::string>> trainings;  // by labels
+  std::vector<size_t> numbers;
+  for (const auto& row : rows) {
+    auto& of_labels = trainings[combination(row, axes_of(rows), {std::string(kSeedAxis)})];
+    const auto training = but_for_seed(row);
+    const auto found = std::find(of_labels.begin(), of_labels.end(), training);
+    numbers.push_back(static_cast<size_t>(found - of_labels.begin()) + 1);
+    if (found == of_labels.end()) of_labels.push_back(training);
+  }
+  return numbers;
+}
+
+std::optional<Chart> chart_of(const std::vector<Row>& rows, const std::vector<size_t>& numbers,
+                              const std::string& column, Chart chart) {
   const auto axes = axes_of(rows);
   const auto x_axis = numeric_axis(rows, axes);
   std::vector<std::string> left_out{std::string(kSeedAxis)};
   if (x_axis) left_out.push_back(*x_axis);
   std::vector<std::string> names;
   std::map<std::string, std::map<double, Measured>> lines;
-  for (const auto& row : rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto& row = rows[i];
     const auto value = number_of(row, column);
     if (!value) continue;
-    const auto name = combination(row, axes, left_out);
+    auto name = combination(row, axes, left_out);
+    if (numbers[i] > 1) name += fmt::format("{}({})", name.empty() ? "" : " ", numbers[i]);
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     // Without an axis of numbers every combination is a bar.
     const double x = x_axis ? *as_number(label_of(row, *x_axis))
@@ -171,23 +188,44 @@ ChartPage sweep_page(const std::vector<Row>& rows, const std::string& title) {
     page.verdicts.push_back("No run is finished yet.");
   }
   if (failed > 0) page.verdicts.push_back(fmt::format("{} of them failed.", failed));
-  PageSection charts{.title = "Results"};
-  for (auto& [column, chart] : std::vector<std::pair<std::string, Chart>>{
-           {"val_loss",
-            {.title = "Validation loss",
-            .note = "Nats per token at the end of training.",
-            .y = "nats per token",
-            .wide = true}},
-           {"val_bits_per_byte",
-            {.title = "Bits per byte", .note = "Of text held out from training.", .y = "bits per byte"}},
-           {"val_ratio",
-            {.title = "Tokens per concept",
-            .note = "In validation, at the stored threshold.",
-            .y = "tokens per concept"}}}) {
-    if (auto drawn = chart_of(rows, column, chart)) charts.charts.push_back(std::move(*drawn));
+  // Sweeps that share an output may have other axes.
+  std::vector<std::string> kinds;
+  std::map<std::string, std::vector<Row>> by_axes;
+  for (const auto& row : rows) {
+    std::string kind;
+    for (const auto& [name, label] : row["axes"].items()) kind += (kind.empty() ? "" : ", ") + name;
+    auto& alike = by_axes[kind];
+    if (alike.empty()) kinds.push_back(kind);
+    alike.push_back(row);
   }
-  page.sections.push_back(std::move(charts));
-  page.sections.push_back({.title = "Runs", .html = rows_table(rows, "val_loss").html("Runs")});
+  for (const auto& kind : kinds) {
+    auto& alike = by_axes[kind];
+    const auto heading = kinds.size() == 1 ? std::string() : ": " + kind;
+    const auto numbers = numbers_among_namesakes(alike);
+    if (std::any_of(numbers.begin(), numbers.end(), [](size_t number) { return number > 1; })) {
+      page.verdicts.push_back(
+          "Some rows have the same labels but other settings or other data: (2), (3) and so on mark them in the "
+          "charts, "
+          "rows.jsonl has their configurations.");
+    }
+    PageSection charts{.title = "Results" + heading};
+    for (auto& [column, chart] : std::vector<std::pair<std::string, Chart>>{
+             {"val_loss",
+              {.title = "Validation loss",
+              .note = "Nats per token at the end of training.",
+              .y = "nats per token",
+              .wide = true}},
+             {"val_bits_per_byte",
+              {.title = "Bits per byte", .note = "Of text held out from training.", .y = "bits per byte"}},
+             {"val_ratio",
+              {.title = "Tokens per concept",
+              .note = "In validation, at the stored threshold.",
+              .y = "tokens per concept"}}}) {
+      if (auto drawn = chart_of(alike, numbers, column, chart)) charts.charts.push_back(std::move(*drawn));
+    }
+    page.sections.push_back(std::move(charts));
+    page.sections.push_back({.title = "Runs" + heading, .html = rows_table(alike, "val_loss").html("Runs")});
+  }
   return page;
 }
 

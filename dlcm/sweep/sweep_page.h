@@ -16,7 +16,9 @@ bool is_sweep(const std::string& path);
 std::string rows_text(const std::vector<Row>& rows, const std::string& objective);
 
 // Charts of losses, bits per byte and ratios over the last axis with numbers, a line for each combination of the
-// others; where an axis is train.seed, means over it with the least and the largest as interval.
+// others; where an axis is train.seed, means over it with the least and the largest as interval. Rows with the same
+// labels that differ in more than the seed (of another sweep, of other data) are lines of their own; rows of other axes
+// have sections of their own.
 ChartPage sweep_page(const std::vector<Row>& rows, const std::string& title);
 
 }  // namespace dlcm

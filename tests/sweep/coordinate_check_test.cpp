@@ -37,14 +37,15 @@ TEST(CoordinateCheck, MupKeepsUpdatesFlatOverWidth) {
   TemporaryDirectory directory;
   const auto asked = request(directory);
   const auto coordinates = coordinate_check(asked);
-  // 2 ways, 4 widths, 6 records, of embedding, encoder, concepts, backbone, cross-attention, decoder and logits.
-  EXPECT_EQ(coordinates.size(), 2U * 4U * 6U * 7U);
+  // 2 ways, 4 widths, 6 records, of embedding, encoder, parser, concepts, backbone, cross-attention, decoder and
+  // logits.
+  EXPECT_EQ(coordinates.size(), 2U * 4U * 6U * 8U);
   for (const auto& one : coordinates) {
     EXPECT_EQ(one.update == 0.0, one.step == 0) << one.component;
     EXPECT_TRUE(std::isfinite(one.activation));
   }
   const auto slopes = coordinate_slopes(coordinates);
-  ASSERT_EQ(slopes.size(), 7U);
+  ASSERT_EQ(slopes.size(), 8U);
   double steepest_with = 0.0, steepest_without = 0.0;
   for (const auto& slope : slopes) {
     steepest_with = std::max(steepest_with, std::abs(slope.with_mup));

@@ -80,8 +80,10 @@ TEST_F(Sweeps, TrainEveryRunOnceAndWriteRows) {
     EXPECT_TRUE(number_of(row, "val_ratio"));
     const auto run_path = output_ + "/" + row["run"].get<std::string>();
     EXPECT_EQ(read_metrics(run_path + "/metrics.jsonl").back()["step"], 12);
-    EXPECT_EQ(run_key(parse_config(row["config"].get<std::string>(), "row"), row["data_hash"].get<std::string>()),
-              row["key"]);
+    const auto data = row["data_hash"].get<std::string>() + row["validation_hash"].get<std::string>();
+    EXPECT_EQ(run_key(parse_config(row["config"].get<std::string>(), "row"), data), row["key"]);
+    EXPECT_TRUE(row["precision"] == "fp32" || row["precision"] == "bf16") << row["precision"];
+    EXPECT_EQ(row["program"].get<std::string>().size(), 32U);
   }
   EXPECT_NE(first.rows[0]["val_loss"], first.rows[1]["val_loss"]);
   const auto csv = content_of(output_ + "/rows.csv");
@@ -107,6 +109,56 @@ TEST_F(Sweeps, TrainEveryRunOnceAndWriteRows) {
   const auto page = chart_page(sweep_page(RowStore(output_).rows(), "sweep"));
   EXPECT_TRUE(has(page, "6 runs; the least validation loss"));
   EXPECT_TRUE(has(page, "Validation loss"));
+}
+
+TEST_F(Sweeps, AnotherValidationTextIsAnotherRun) {
+  const auto text = "[[axis]]\nkey = \"train.seed\"\nvalues = [1]\n";
+  write_text(directory_ / "other.txt", std::string(3000, 'q') + " and other words");
+  std::istringstream nothing;
+  DataBuild build;
+  build.tokenizer = "bytes";
+  build.inputs = {*shared_ / "text.txt"};
+  std::vector<double> losses;
+  for (const auto& [name, validation] : {std::pair{"a", *shared_ / "text.txt"}, {"b", directory_ / "other.txt"}}) {
+    build.output = directory_ / name;
+    build.validation = {validation};
+    build_data(build, nothing);
+    const auto result =
+        run_sweep({.spec = load_sweep(file(text)), .data = build.output, .output = output_, .program = DLCM_BINARY});
+    EXPECT_EQ(result.trained, 1);
+    losses.push_back(*number_of(result.rows.at(0), "val_loss"));
+  }
+  EXPECT_NE(losses[0], losses[1]);
+  EXPECT_EQ(RowStore(output_).rows().size(), 2U);
+}
+
+TEST_F(Sweeps, ARunThatCannotTrainDoesNotStopTheOthers) {
+  const auto result =
+      run("[[axis]]\nname = \"rule\"\nkeys = [\"parser.rule\", \"parser.entropy.model\"]\n"
+          "values = [[\"entropy\", \"/nowhere\"], [\"stride\", \"\"], [\"random\", \"\"]]\n");
+  EXPECT_FALSE(result.complete);
+  EXPECT_EQ(result.rows.size(), 2U);
+  EXPECT_TRUE(has(result.problem, "/nowhere")) << result.problem;
+  EXPECT_TRUE(has(result.problem, "/log")) << result.problem;
+}
+
+TEST_F(Sweeps, RefuseWhatNoRunCouldTellApartBeforeAnythingIsWritten) {
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"[[axis]]\nkey = \"train.threads\"\nvalues = [1, 2]\n", "train.threads"},
+           {"objective = \"val_los\"\n[[axis]]\nkey = \"train.seed\"\nvalues = [1]\n", "val_loss"},
+           {"[[axis]]\nkey = \"model.vocabulary\"\nvalues = [100]\n", "258 ids"}}) {
+    const auto refused = message_of<Error>([&] { run(text); });
+    EXPECT_TRUE(has(refused, part)) << refused;
+  }
+  EXPECT_FALSE(std::filesystem::exists(output_));
+}
+
+TEST_F(Sweeps, PagePoolsSeedsAndNothingElse) {
+  const auto text = "[[axis]]\nkey = \"train.seed\"\nvalues = [1, 2]\n";
+  run(text);
+  EXPECT_FALSE(has(chart_page(sweep_page(RowStore(output_).rows(), "sweep")), "the same labels but other settings"));
+  run(text, "\"train.steps=14\"");
+  EXPECT_TRUE(has(chart_page(sweep_page(RowStore(output_).rows(), "sweep")), "the same labels but other settings"));
 }
 
 TEST_F(Sweeps, BudgetOfRunsEndsThemAndTheNextCommandGoesOn) {
@@ -237,7 +289,7 @@ TEST(Rows, KeyLeavesOutWhatChangesNoResult) {
 TEST(Rows, AKeyAddedToTheConfigurationLaterLeavesOldRowsValid) {
   TemporaryDirectory directory;
   const auto config = synthetic_config({});
-  auto row = make_row({{{"seed", "1"}}, config}, "0123456789abcdef", "data", "runs/x", directory.path(), "");
+  auto row = make_row({{{"seed", "1"}}, config}, "0123456789abcdef", {"data", ""}, "runs/x", directory.path(), "");
   // As an older program wrote it: one setting that has its default was not there yet, so the key was another one.
   auto toml = row["config"].get<std::string>();
   const auto line = toml.find("min_length = ");
@@ -250,7 +302,9 @@ TEST(Rows, AKeyAddedToTheConfigurationLaterLeavesOldRowsValid) {
 
 TEST(Rows, DamagedFileIsNamed) {
   TemporaryDirectory directory;
-  write_text(directory / "rows.jsonl", "{\"axes\":{}}\nno row\n");
+  write_text(
+      directory / "rows.jsonl",
+      "{\"key\":\"k\",\"axes\":{},\"status\":\"done\",\"run\":\"r\",\"data_hash\":\"\",\"config\":\"\"}\nno row\n");
   EXPECT_TRUE(has(message_of<Error>([&] { RowStore(directory.path()); }), "rows.jsonl:2"));
 }
 
