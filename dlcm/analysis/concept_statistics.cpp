@@ -9,7 +9,6 @@
 #include <iterator>
 #include <limits>
 #include <numbers>
-#include <optional>
 
 namespace dlcm {
 namespace {
@@ -93,20 +92,18 @@ ConceptStatistics statistics_of(const ScoredDocument& document, const ScoredDocu
   if (statistics.tokens >= kSpreadLeastTokens) statistics.document_ratios.push_back(statistics.ratio());
   std::string text;
   for (const auto& piece : document.pieces) text += piece;
-  size_t begin = 0;             // of the token in the text
-  std::optional<size_t> place;  // none in a concept that a rule opened
+  size_t begin = 0;     // of the token in the text
+  bool chosen = false;  // the concept was opened by a boundary, not by a rule
+  size_t place = 0;     // in a chosen concept
   for (size_t t = 0; t < document.ids.size(); begin += document.pieces[t].size(), ++t) {
     if (static_cast<int64_t>(t) % context == 0) {
-      place.reset();
+      chosen = false;
       continue;
     }
-    if (document.boundary[t]) {
-      place = 0;
-    } else if (place) {
-      ++*place;
-    }
-    if (place) {
-      auto& at_place = statistics.by_place[std::min(*place, kConceptPlaces)];
+    if (document.boundary[t]) chosen = true;
+    place = document.boundary[t] ? 0 : place + 1;
+    if (chosen) {
+      auto& at_place = statistics.by_place[std::min(place, kConceptPlaces)];
       ++at_place.tokens;
       at_place.loss -= document.logprobs[t];
       if (baseline != nullptr) at_place.baseline_loss -= baseline->logprobs[t];

@@ -24,8 +24,8 @@ enum class BoundaryDecision { sample, threshold };
 // What reaches p besides the ratio loss (SPEC section 1, "Gradient into p").
 enum class ParserGradient { decoupled, smoothing, straight_through };
 enum class SmoothingKind { identity, moving_average };
-// Which tokens a concept is the mean of: its segment; or those after the segment's first, through the one that opens the
-// place that reads it. Either way that place sees none but its own first token and those before.
+// Which tokens a concept is the mean of: its segment; or those after the segment's first, through the one that opens
+// the place that reads it. Either way that place sees none but its own first token and those before.
 enum class PoolingSpan { segment, through_opening };
 // The two exact readings of the paper's cross-attention (SPEC section 1), and the second by the paper's method.
 enum class CrossAttentionReading { plain, replicated, replication };

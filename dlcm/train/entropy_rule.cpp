@@ -52,7 +52,8 @@ EntropyModel load_for(const Config& config, const Tokenizer& tokenizer) {
   }
   if (model.token.attention_window != 0 || facts.config.train.context < config.train.context) {
     throw Error(
-        "parser.entropy.model = {} has model.token.attention_window = {} and train.context = {}: name a model without a "
+        "parser.entropy.model = {} has model.token.attention_window = {} and train.context = {}: name a model without "
+        "a "
         "window and with a context of at least {}",
         path, model.token.attention_window, facts.config.train.context, config.train.context);
   }

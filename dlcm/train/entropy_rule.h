@@ -7,9 +7,9 @@
 
 namespace dlcm {
 
-// Makes parser.entropy of a run that goes on, or starts, from a checkpoint that one's: its weights come along, and with them
-// their shape and threshold. A threshold of its own stands. Does nothing where either has another rule. Throws Error where
-// `config` names another model than the checkpoint's.
+// Makes parser.entropy of a run that goes on, or starts, from a checkpoint that one's: its weights come along, and with
+// them their shape and threshold. A threshold of its own stands. Does nothing where either has another rule. Throws
+// Error where `config` names another model than the checkpoint's.
 void take_entropy_rule(Config& config, const Config& checkpoint);
 
 // Fills what parser.entropy leaves open: the shape from parser.entropy.model and, where parser.entropy.threshold is 0,
