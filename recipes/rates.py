@@ -13,6 +13,8 @@ def main():
     results, gains, shown = [], {}, ""
     for model, rows in swept.items():
         done = [row for row in rows if row["status"] == "done"]
+        if not done:
+            continue
         axes = list(rows[0]["axes"])
         start = next(row for row in done if all(float(factor) == 1 for factor in row["axes"].values()))
         best = min(done, key=lambda row: row["val_loss"])
@@ -22,9 +24,12 @@ def main():
             [[*(f"{float(row['axes'][axis]):g}" for axis in axes), f"**{row['val_loss']:.4f}**" if row is best else f"{row['val_loss']:.4f}",
               f"{row['val_loss'] - start['val_loss']:+.4f}"] for row in sorted(done, key=lambda row: row["val_loss"])])
         results += done
+    complete = len(gains) == len(MODELS)
     near = all(gain <= common.SEED_NOISE for gain in gains.values())
     gained = ", ".join(f"{model} {gain:.4f} nats" for model, gain in gains.items())
-    if near:
+    if not complete:
+        verdict = f"cannot tell: not all descents have run; what another factor of 2 gains so far: {gained or 'nothing is known'}"
+    elif near:
         verdict = f"agrees: what another factor of 2 gains, {gained}, is within the noise of a seed ({common.SEED_NOISE:g})"
     else:
         verdict = f"differs: descent gains {gained}; the noise of a seed is {common.SEED_NOISE:g}"
