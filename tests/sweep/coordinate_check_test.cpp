@@ -48,6 +48,10 @@ TEST(CoordinateCheck, MupKeepsUpdatesFlatOverWidth) {
   ASSERT_EQ(slopes.size(), 8U);
   double steepest_with = 0.0, steepest_without = 0.0;
   for (const auto& slope : slopes) {
+    if (slope.component == "parser") {
+      EXPECT_LT(slope.with_mup, 0.1);  // p, of cosines that begin near 0 in wide models and may shrink
+      continue;
+    }
     steepest_with = std::max(steepest_with, std::abs(slope.with_mup));
     steepest_without = std::max(steepest_without, slope.without);
     if (slope.component == "logits") {
