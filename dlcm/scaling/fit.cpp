@@ -22,8 +22,6 @@ constexpr int64_t kRefitStarts = 2;
 constexpr int kMostIterations = 400;
 // Draws for one law of the bootstrap, at most.
 constexpr int kMostDraws = 1000;
-// Seeds of one configuration have tokens that differ by less than this share.
-constexpr double kSameTokens = 0.01;
 
 // The search space: for each term the logarithms of its value at a typical size, of offset / typical size and of the
 // exponent, so that all are of order one and nearly independent. In the order of ScalingLaw::fields.
@@ -359,11 +357,6 @@ void check_runs(const std::vector<Trajectory>& runs, LawForm form) {
       variety.shares, variety.ratios);
 }
 
-bool same_configuration(const RunScale& a, const RunScale& b) {
-  return a.baseline == b.baseline && a.parameters == b.parameters && a.backbone_share == b.backbone_share &&
-         a.ratio == b.ratio;
-}
-
 }  // namespace
 
 ScalingLaw fit_law(const std::vector<Trajectory>& runs, const FitSettings& settings) {
@@ -387,44 +380,6 @@ std::vector<std::string> parameters_at_bounds(const ScalingLaw& law, const std::
     if (value > 0.0 && (at < bounds.low + kNear || at > bounds.high - kNear)) names.emplace_back(name);
   });
   return names;
-}
-
-FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs) {
-  double mean = 0.0, count = 0.0, errors = 0.0, spread = 0.0;
-  for (const auto& run : runs) {
-    for (const auto& point : run.points) {
-      mean += point.loss;
-      ++count;
-    }
-  }
-  mean /= count;
-  FitQuality quality;
-  for (const auto& run : runs) {
-    for (const auto& point : run.points) {
-      const double error = law.loss(run.scale, point.tokens) - point.loss;
-      errors += error * error;
-      spread += (point.loss - mean) * (point.loss - mean);
-      quality.largest_error = std::max(quality.largest_error, std::abs(error));
-      quality.mean_error += std::abs(error) / count;
-    }
-  }
-  quality.r_squared = 1.0 - errors / spread;
-  return quality;
-}
-
-std::vector<std::vector<size_t>> configurations_of(const std::vector<Trajectory>& runs) {
-  std::vector<std::vector<size_t>> configurations;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const auto found = std::find_if(configurations.begin(), configurations.end(), [&](const auto& members) {
-      return same_configuration(runs[members.front()].scale, runs[i].scale);
-    });
-    if (found == configurations.end()) {
-      configurations.push_back({i});
-    } else {
-      found->push_back(i);
-    }
-  }
-  return configurations;
 }
 
 std::vector<ScalingLaw> bootstrap_laws(const std::vector<Trajectory>& runs, const ScalingLaw& law, int64_t samples,
@@ -479,39 +434,6 @@ std::vector<LeftOut> left_out_predictions(const std::vector<Trajectory>& runs, c
     predictions.push_back(prediction);
   }
   return predictions;
-}
-
-std::optional<double> root_mean_square_error(const std::vector<LeftOut>& predictions) {
-  if (predictions.empty()) return std::nullopt;
-  double sum = 0.0;
-  for (const auto& prediction : predictions) {
-    const double error = prediction.predicted - prediction.measured;
-    sum += error * error;
-  }
-  return std::sqrt(sum / static_cast<double>(predictions.size()));
-}
-
-std::optional<SeedNoise> seed_noise(const std::vector<Trajectory>& runs) {
-  SeedNoise noise;
-  double squares = 0.0;
-  for (auto& members : configurations_of(runs)) {
-    const auto tokens_of = [&](size_t run) { return runs[run].stable.tokens; };
-    std::sort(members.begin(), members.end(), [&](size_t a, size_t b) { return tokens_of(a) < tokens_of(b); });
-    // Each group: those of as many tokens as its first.
-    for (auto first = members.begin(); first != members.end();) {
-      const auto last = std::find_if(
-          first, members.end(), [&](size_t run) { return tokens_of(run) > tokens_of(*first) * (1.0 + kSameTokens); });
-      const auto count = static_cast<double>(last - first);
-      double mean = 0.0;
-      for (auto run = first; run != last; ++run) mean += runs[*run].stable.loss / count;
-      for (auto run = first; run != last; ++run) squares += std::pow(runs[*run].stable.loss - mean, 2);
-      noise.freedom += last - first - 1;
-      first = last;
-    }
-  }
-  if (noise.freedom == 0) return std::nullopt;
-  noise.deviation = std::sqrt(squares / static_cast<double>(noise.freedom));
-  return noise;
 }
 
 }  // namespace dlcm
