@@ -172,7 +172,7 @@ COLOURS = ["#2a63a8", "#b8561a", "#237a50", "#7a4ba6", "#b0325f", "#73640f", "#4
 def marks_of(low, high):
     """Round numbers from at most `low` to at least `high`, four to nine of them."""
     size = 10 ** math.floor(math.log10(high - low))
-    step = next(size * part for part in (0.1, 0.2, 0.25, 0.5, 1.0) if (high - low) / (size * part) <= 7)
+    step = next(size * part for part in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if (high - low) / (size * part) <= 7)
     first = math.floor(low / step + 1e-9)
     return [step * i for i in range(first, first + math.ceil((high - step * first) / step - 1e-9) + 1)]
 

@@ -44,7 +44,7 @@ class Statistics(unittest.TestCase):
 
 class Charts(unittest.TestCase):
     def test_marks_are_round_and_hold_the_range(self):
-        for low, high in ((0.0, 1.0), (-0.034, 0.091), (4.77, 5.24), (12.0, 1300.0), (0.3, 0.30001)):
+        for low, high in ((0.0, 1.0), (0.0, 8.0), (0.0, 9.99), (0.0, 7.01), (-0.034, 0.091), (4.77, 5.24), (12.0, 1300.0), (0.3, 0.30001)):
             marks = common.marks_of(low, high)
             steps = [b - a for a, b in zip(marks, marks[1:])]
             self.assertLessEqual(marks[0], low + 1e-9)
