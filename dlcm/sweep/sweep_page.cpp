@@ -198,16 +198,12 @@ ChartPage sweep_page(const std::vector<Row>& rows, const std::string& title) {
     if (alike.empty()) kinds.push_back(kind);
     alike.push_back(row);
   }
+  bool namesakes = false;
   for (const auto& kind : kinds) {
     auto& alike = by_axes[kind];
     const auto heading = kinds.size() == 1 ? std::string() : ": " + kind;
     const auto numbers = numbers_among_namesakes(alike);
-    if (std::any_of(numbers.begin(), numbers.end(), [](size_t number) { return number > 1; })) {
-      page.verdicts.push_back(
-          "Some rows have the same labels but other settings or other data: (2), (3) and so on mark them in the "
-          "charts, "
-          "rows.jsonl has their configurations.");
-    }
+    namesakes |= std::any_of(numbers.begin(), numbers.end(), [](size_t number) { return number > 1; });
     PageSection charts{.title = "Results" + heading};
     for (auto& [column, chart] : std::vector<std::pair<std::string, Chart>>{
              {"val_loss",
@@ -225,6 +221,11 @@ ChartPage sweep_page(const std::vector<Row>& rows, const std::string& title) {
     }
     page.sections.push_back(std::move(charts));
     page.sections.push_back({.title = "Runs" + heading, .html = rows_table(alike, "val_loss").html("Runs")});
+  }
+  if (namesakes) {
+    page.verdicts.push_back(
+        "Some rows have the same labels but other settings or other data: (2), (3) and so on mark them in the charts, "
+        "rows.jsonl has their configurations.");
   }
   return page;
 }
