@@ -14,12 +14,16 @@ def main():
     body += common.table(["", "ours", "ours without P and R", "the paper's"], [
         ["R² over whole curves", f"{fit['quality']['r_squared']:.4f}", f"{fit['plain_quality']['r_squared']:.4f}", "> 0.98"],
         ["largest error, nats", f"{fit['quality']['largest_error']:.4f}", f"{fit['plain_quality']['largest_error']:.4f}", "< 0.05"],
+        ["largest error between runs, nats", *(f"{fit[form]['largest_error_between_runs']:.4f}" if fit[form]["largest_error_between_runs"] is not None else "–"
+                                              for form in ("quality", "plain_quality")), "–"],
         ["error of configurations left out, nats", *(f"{error:.4f}" if error else "–" for error in (fit["left_out_error"], fit["plain_left_out_error"])), "–"],
         [f"noise of another seed, nats ({fit['seed_noise_freedom']} degrees of freedom)", f"{noise:.4f}" if noise else "–", "", "–"]])
     body += "\n" + common.table(list(law), [[f"{value:.4g}" for value in law.values()]])
     body += ("\nThe law's R² is near 1 for any falling curve; what tells is the error of a configuration that the fit has not seen, "
              "beside the noise of another seed and beside the fit that knows neither P nor R. The runs of the grid read the same documents at the same step, "
              "so that the noise of the documents cancels between them and counts in that of a seed: the yardstick is a lenient one.\n")
+    body += ("The error between runs is the largest once the mean error of all runs at the same step is taken out: the noise of that step's documents, which all "
+             "read, and what the term in D misses in all of them alike.\n")
     if fit["at_bounds"]:
         body += f"\nAt a bound of the search, and so not determined by these runs: {', '.join(fit['at_bounds'])}.\n"
     good = fit["quality"]["r_squared"] > 0.98 and fit["quality"]["largest_error"] < 0.05

@@ -26,6 +26,7 @@ struct Trajectory {
   LossPoint stable;                  // mean over the last tenth of the points' tokens, at its mean place
   std::optional<double> final_loss;  // at the end of a finished decay
   double decay_fraction = 0.0;       // of all steps, in the decay
+  int64_t seed = 0;                  // of the training; runs of one seed read the same documents
 };
 
 struct FitSettings {
@@ -47,6 +48,10 @@ struct FitQuality {
   double r_squared = 0.0;      // 1 - (sum of squared errors) / (sum of squares about the mean), over all points
   double largest_error = 0.0;  // the largest |error| of any point, nats
   double mean_error = 0.0;     // mean |error|, nats
+  // The largest |error| once the mean error of all runs of one seed at one number of tokens is taken out of each: the
+  // noise of the documents, which these runs share, and what the law's term in tokens misses in all of them alike. Of
+  // groups of 5 runs or more; none without such.
+  std::optional<double> largest_error_between_runs;
 };
 FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs);
 

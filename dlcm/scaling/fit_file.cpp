@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int64_t kFormat = 2;
+constexpr int64_t kFormat = 3;
 
 std::string_view name_of(LossKind kind) { return kind == LossKind::training ? "training" : "validation"; }
 
@@ -32,13 +32,15 @@ std::optional<double> number_from(const ordered_json& json) {
 }
 
 ordered_json to_json(const FitQuality& quality) {
-  return {
-      {"r_squared", quality.r_squared}, {"largest_error", quality.largest_error}, {"mean_error", quality.mean_error}};
+  return {{"r_squared", quality.r_squared},
+          {"largest_error", quality.largest_error},
+          {"mean_error", quality.mean_error},
+          {"largest_error_between_runs", to_json(quality.largest_error_between_runs)}};
 }
 
 FitQuality quality_from(const ordered_json& json) {
   return {json.at("r_squared").get<double>(), json.at("largest_error").get<double>(),
-          json.at("mean_error").get<double>()};
+          json.at("mean_error").get<double>(), number_from(json.at("largest_error_between_runs"))};
 }
 
 // Each parameter with its interval, in the order of ScalingLaw::fields; none without a bootstrap.
@@ -248,7 +250,7 @@ FitFile load_fit(const std::string& path) {
   }
 }
 
-std::string left_out_text(const std::optional<double>& error) { return error ? fmt::format("{:.4f}", *error) : "none"; }
+std::string number_or_none(const std::optional<double>& error) { return error ? fmt::format("{:.4f}", *error) : "none"; }
 
 std::string fit_text(const FitFile& fit) {
   std::map<std::string, Interval> intervals;
@@ -264,11 +266,11 @@ std::string fit_text(const FitFile& fit) {
   });
   auto text = fmt::format("{} runs ({} of them plain transformers), {} points of {} loss\n\n{}\n", fit.runs,
                           fit.baseline_runs, fit.points, name_of(fit.loss), parameters.text());
-  Table quality({"form", "r_squared", "largest_error", "mean_error", "left_out_error"},
-                {"form", "R²", "largest error", "mean error", "left-out error"});
+  Table quality({"form", "r_squared", "largest_error", "between_runs", "mean_error", "left_out_error"},
+                {"form", "R²", "largest error", "between runs", "mean error", "left-out error"});
   const auto row = [&](const char* name, const FitQuality& of, const std::optional<double>& left_out) {
     quality.add({name, fmt::format("{:.4f}", of.r_squared), fmt::format("{:.4f}", of.largest_error),
-                 fmt::format("{:.4f}", of.mean_error), left_out_text(left_out)});
+                 number_or_none(of.largest_error_between_runs), fmt::format("{:.4f}", of.mean_error), number_or_none(left_out)});
   };
   row("with P and R", fit.quality, fit.left_out_error());
   row("without", fit.plain_quality, fit.plain_left_out_error);
@@ -278,7 +280,8 @@ std::string fit_text(const FitFile& fit) {
   }
   text += quality.text();
   text +=
-      "errors in nats per token; left-out: root mean square error of the last stable loss of a configuration that the "
+      "errors in nats per token; between runs: the largest without what all runs of one seed share at the same tokens "
+      "(the documents' noise, and what the term in tokens misses); left-out: root mean square error of the last stable loss of a configuration that the "
       "fit has not seen\n";
   text += fit.seed_noise ? fmt::format("seed noise: {:.4f} nats, from {} degrees of freedom\n",
                                        fit.seed_noise->deviation, fit.seed_noise->freedom)

@@ -61,8 +61,8 @@ nlohmann::ordered_json to_json(const FitFile& fit);
 // Throws Error where the file is not there, is no JSON, or lacks something.
 FitFile load_fit(const std::string& path);
 
-// The root mean square error of what was left out, nats; "none" where nothing was.
-std::string left_out_text(const std::optional<double>& error);
+// Nats, to four places; "none" where there is no such number.
+std::string number_or_none(const std::optional<double>& error);
 
 // The law's parameters with their intervals, and the numbers above, for a terminal.
 std::string fit_text(const FitFile& fit);

@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
+#include <utility>
 
 namespace dlcm {
 namespace {
 
 // Seeds of one configuration have tokens that differ by less than this share.
 constexpr double kSameTokens = 0.01;
+// Runs from which on their mean error at one number of tokens is what they share, more than their own.
+constexpr size_t kFewestThatShare = 5;
 
 bool same_configuration(const RunScale& a, const RunScale& b) {
   return a.baseline == b.baseline && a.parameters == b.parameters && a.backbone_share == b.backbone_share &&
@@ -27,6 +32,7 @@ FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs
   }
   mean /= count;
   FitQuality quality;
+  std::map<std::pair<int64_t, double>, std::vector<double>> errors_by_documents;
   for (const auto& run : runs) {
     for (const auto& point : run.points) {
       const double error = law.loss(run.scale, point.tokens) - point.loss;
@@ -34,6 +40,15 @@ FitQuality quality_of(const ScalingLaw& law, const std::vector<Trajectory>& runs
       spread += (point.loss - mean) * (point.loss - mean);
       quality.largest_error = std::max(quality.largest_error, std::abs(error));
       quality.mean_error += std::abs(error) / count;
+      errors_by_documents[{run.seed, point.tokens}].push_back(error);
+    }
+  }
+  for (const auto& [documents, of_runs] : errors_by_documents) {
+    if (of_runs.size() < kFewestThatShare) continue;
+    const double shared = std::accumulate(of_runs.begin(), of_runs.end(), 0.0) / static_cast<double>(of_runs.size());
+    for (const double error : of_runs) {
+      quality.largest_error_between_runs =
+          std::max(quality.largest_error_between_runs.value_or(0.0), std::abs(error - shared));
     }
   }
   quality.r_squared = 1.0 - errors / spread;

@@ -319,11 +319,12 @@ ChartPage plan_page(const Plan& plan) {
 ChartPage fit_page(const FitFile& fit, const std::vector<RunCurve>& curves) {
   ChartPage page{"dlcm fit", fmt::format("The scaling law of {} runs", fit.runs), {}, {}};
   page.verdicts.push_back(
-      fmt::format("With P and R the law explains R² = {:.4f} of the curves (largest error {:.4f} nats) and predicts "
-                  "configurations it has "
-                  "not seen with an error of {} nats; without P and R of {}.",
-                  fit.quality.r_squared, fit.quality.largest_error, left_out_text(fit.left_out_error()),
-                  left_out_text(fit.plain_left_out_error)));
+      fmt::format("With P and R the law explains R² = {:.4f} of the curves (largest error {:.4f} nats, {} without what "
+                  "all runs share at the same tokens) and predicts configurations it has not seen with an error of {} "
+                  "nats; without P and R of {}.",
+                  fit.quality.r_squared, fit.quality.largest_error,
+                  number_or_none(fit.quality.largest_error_between_runs), number_or_none(fit.left_out_error()),
+                  number_or_none(fit.plain_left_out_error)));
   page.verdicts.push_back(
       fit.seed_noise ? fmt::format("Another seed changes the last stable loss by {:.4f} nats (standard deviation).",
                                    fit.seed_noise->deviation)

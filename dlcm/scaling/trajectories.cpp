@@ -119,6 +119,7 @@ RunCurve read_curve(const std::string& run, LossKind kind) {
     trajectory.scale.ratio = curve.config.parser.ratio;
   }
   trajectory.decay_fraction = curve.config.schedule.decay_fraction;
+  trajectory.seed = curve.config.train.seed;
 
   const auto all = logged_losses(run, kind);
   const auto steps = static_cast<double>(curve.config.train.steps);

@@ -86,6 +86,24 @@ TEST(Fit, FindsTheParametersOfNoisyCurves) {
   }
 }
 
+TEST(Fit, ErrorsBetweenRunsLeaveOutWhatRunsOfOneSeedShare) {
+  const auto law = known_law();
+  auto runs = curves_of(law, 0.0, 0.0, 1, 1);
+  runs.resize(5);
+  for (auto& run : runs) {
+    // The documents of a step, which all runs read, are hard or easy by 0.2.
+    for (size_t i = 0; i < run.points.size(); ++i) run.points[i].loss += i % 2 == 0 ? 0.2 : -0.2;
+  }
+  runs[2].points[7].loss += 0.05;
+  auto quality = quality_of(law, runs);
+  EXPECT_NEAR(quality.largest_error, 0.2, 1e-12);
+  ASSERT_TRUE(quality.largest_error_between_runs);
+  EXPECT_NEAR(*quality.largest_error_between_runs, 0.04, 1e-12);  // a fifth of the 0.05 is in the mean
+  // Another seed reads other documents, and four runs say nothing of what is shared.
+  runs[4].seed = 2;
+  EXPECT_FALSE(quality_of(law, runs).largest_error_between_runs);
+}
+
 TEST(Fit, MostIntervalsHoldTheTruth) {
   const auto law = known_law();
   const FitSettings settings{LawForm::joint, 8, 1};

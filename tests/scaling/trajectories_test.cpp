@@ -228,7 +228,7 @@ TEST(FitFile, RefusesRunsThatOneLawDoesNotHold) {
 
 TEST(FitFile, RefusesOtherFiles) {
   TemporaryDirectory directory;
-  for (const char* text : {"", "[]", "{\"format\":1}", "{\"format\":2}", "no json"}) {
+  for (const char* text : {"", "[]", "{\"format\":2}", "{\"format\":3}", "no json"}) {
     write_text(directory / "fit.json", text);
     EXPECT_TRUE(has(message_of<Error>([&] { load_fit(directory / "fit.json"); }), "dlcm fit")) << text;
   }
