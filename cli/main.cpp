@@ -6,9 +6,20 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
+namespace {
+
+// oneDNN keeps the kernels of the products it has seen, by default 1,024 of them, each with its scratch memory. The number of
+// concepts differs from step to step and makes new ones all the time, some 15 MB a step with AMX, up to 19 GB. The products of
+// one step fit in this many. A setting of the user's stays.
+void bound_product_kernels() { ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", /*overwrite=*/0); }
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  bound_product_kernels();
   CLI::App app("dlcm trains, evaluates, analyses and serves Dynamic Large Concept Models (arXiv 2512.24617)", "dlcm");
   app.require_subcommand(1);
   int status = 0;
