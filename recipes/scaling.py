@@ -7,17 +7,20 @@ import subprocess
 import common
 
 
+def fit(options, rows, file):
+    """What `dlcm fit` says of the finished ones of these runs, as an object; its file is `file`."""
+    command = [options.dlcm, "fit", *[common.run_directory(options, row) for row in rows if row["status"] == "done"], "--output", file,
+               "--page", file.with_suffix(".html"), "--json"]
+    return json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout)
+
+
 def fitted(options):
     """Trains the grid, its repeated seeds and its plain transformers; returns their rows and the fit as an object."""
     grid = common.sweep(options, "fig4_scaling")
     seeds = common.sweep(options, "fig4_seeds")
     plain = common.sweep(options, "fig4_baseline")
-    done = [row for row in grid + seeds + plain if row["status"] == "done"]
     file = pathlib.Path(options.output) / "scaling-fit.json"
-    command = [options.dlcm, "fit", *[common.run_directory(options, row) for row in done], "--output", file,
-               "--page", file.with_suffix(".html"), "--json"]
-    output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-    return grid, seeds, plain, json.loads(output), file
+    return grid, seeds, plain, fit(options, grid + seeds + plain, file), file
 
 
 def partial(grid, wanted=27):
