@@ -21,9 +21,9 @@ def main():
         *([name, f"{law['k']:.4g}", f"{law['a']:.3f}", f"{law['b']:.3f}", f"{law['c']:.3f}", f"{law['r_squared']:.3f}", law["runs"]]
           for name, law in (("ours, the grid", decay), ("ours, with other seeds", everything))),
         ["the paper's", "–", "–", "–", "–", "0.93", "–"]])
-    body += "\nΔ is the last stable training loss minus the loss over the last 2 % of the tokens; here the decay takes the last 20 %. "
-             "Both are means over a few hundred thousand tokens of different documents. The runs of the grid read the same ones at the same step, so that their noise "
-             "is in k alone; other seeds read others, and it counts against the law.\n"
+    body += ("\nΔ is the last stable training loss minus the loss over the last 2 % of the tokens; here the decay takes the last 20 %. "
+             "Both are means over the documents of some steps. The runs of the grid read the same ones at the same step, so that their noise "
+             "is in k alone; other seeds read others, and it counts against the law.\n")
     verdict = (f"agrees: the law explains R² = {decay['r_squared']:.2f} of the gain over runs that read the same documents" if decay["r_squared"] > 0.9 else
                f"differs: the law explains R² = {decay['r_squared']:.2f} of the gain, where the paper has 0.93")
     common.page(options, "Figure 5: the decay's law", "Δ = k L^a R^b N^c describes what the decay gains with R² = 0.93.", body, verdict,
