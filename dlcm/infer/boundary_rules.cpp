@@ -19,8 +19,8 @@ bool opens_concept(const Config& config, const BoundaryQuestion& question, doubl
       // Place k opens at the first position not below k R: R need not be whole.
       return std::floor(position / parser.ratio) != std::floor((position - 1.0) / parser.ratio);
     case BoundaryRule::random:
-      return uniform_draw(static_cast<uint64_t>(config.train.seed), DrawUse::random_rule, 0,
-                          static_cast<uint64_t>(question.position)) < 1.0 / parser.ratio;
+      return uniform_draw(static_cast<uint64_t>(config.train.seed), DrawUse::random_rule,
+                          static_cast<uint64_t>(question.id), static_cast<uint64_t>(question.position)) < 1.0 / parser.ratio;
     case BoundaryRule::whitespace:
       return question.opens_word && question.segment_length >= parser.min_length;
     case BoundaryRule::entropy:

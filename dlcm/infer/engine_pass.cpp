@@ -170,12 +170,13 @@ void EnginePass::place_boundaries(Member& member) {
     const auto row = static_cast<size_t>(member.row + i), index = static_cast<size_t>(member.part.first + i);
     bool opens = false;
     if (work.forced.empty()) {
-      const auto id = static_cast<size_t>(work.ids[index]);
+      const auto id = work.ids[index];
       opens = opens_concept(config_,
-                            {.position = sequence.length_ + i,
+                            {.id = id,
+                             .position = sequence.length_ + i,
                              .segment_length = sequence.open_length_,
                              .score = boundary_prob_[row],
-                             .opens_word = !model_.opens_word.empty() && model_.opens_word[id] != 0,
+                             .opens_word = !model_.opens_word.empty() && model_.opens_word[static_cast<size_t>(id)] != 0,
                              .entropy = entropy_.empty() ? 0.0 : entropy_[row]},
                             work.threshold);
     } else {

@@ -104,9 +104,10 @@ at::Tensor ParserImpl::rule_boundaries(const at::Tensor& p_T, const Batch& batch
       return place.ne(((position_T - 1).to(at::kDouble) / config_.ratio).floor());
     }
     case BoundaryRule::random: {
-      const auto uniform_T = training
-                                 ? decision.uniform_T
-                                 : uniform_draws(static_cast<uint64_t>(seed_), DrawUse::random_rule, 0, position_T);
+      // The token is part of the key: by its position alone all documents would open concepts at the same places.
+      const auto uniform_T =
+          training ? decision.uniform_T
+                   : uniform_draws(static_cast<uint64_t>(seed_), DrawUse::random_rule, batch.token_T, position_T);
       return uniform_T.lt(1.0 / config_.ratio).logical_or(position_T.eq(0));
     }
     case BoundaryRule::whitespace: {

@@ -18,11 +18,13 @@ at::Tensor uniform_draws(uint64_t seed, DrawUse use, uint64_t stream, int64_t fi
   return draws;
 }
 
-at::Tensor uniform_draws(uint64_t seed, DrawUse use, uint64_t stream, const at::Tensor& index_T) {
+at::Tensor uniform_draws(uint64_t seed, DrawUse use, const at::Tensor& stream_T, const at::Tensor& index_T) {
   auto draws = at::empty({index_T.size(0)}, at::kDouble);
   auto* target = draws.mutable_data_ptr<double>();
-  const auto index = index_T.accessor<int64_t, 1>();
-  for (int64_t i = 0; i < index_T.size(0); ++i) target[i] = uniform_draw(seed, use, stream, static_cast<uint64_t>(index[i]));
+  const auto stream = stream_T.accessor<int64_t, 1>(), index = index_T.accessor<int64_t, 1>();
+  for (int64_t i = 0; i < index_T.size(0); ++i) {
+    target[i] = uniform_draw(seed, use, static_cast<uint64_t>(stream[i]), static_cast<uint64_t>(index[i]));
+  }
   return draws;
 }
 

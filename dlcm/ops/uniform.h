@@ -15,7 +15,7 @@ double uniform_draw(uint64_t seed, DrawUse use, uint64_t stream, uint64_t index)
 
 // double [count]: draws of indices first, first + 1, ... (a training step is a stream, a token of it an index).
 at::Tensor uniform_draws(uint64_t seed, DrawUse use, uint64_t stream, int64_t first, int64_t count);
-// double [T]: the draw of each int64 index.
-at::Tensor uniform_draws(uint64_t seed, DrawUse use, uint64_t stream, const at::Tensor& index_T);
+// double [T]: the draw of each int64 stream and index.
+at::Tensor uniform_draws(uint64_t seed, DrawUse use, const at::Tensor& stream_T, const at::Tensor& index_T);
 
 }  // namespace dlcm

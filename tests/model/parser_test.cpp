@@ -160,8 +160,10 @@ TEST(Parser, StrideOpensPlaceKAtTheFirstPositionNotBelowKTimesR) {
   }
 }
 
-TEST(Parser, RandomRuleInEvaluationDependsOnSeedAndPositionAlone) {
+TEST(Parser, RandomRuleInEvaluationDependsOnSeedTokenAndPositionAlone) {
   ParserProblem one(BoundaryRule::random, {400, 300}, 6), other(BoundaryRule::random, {1, 400}, 7);
+  one.batch.token_T.narrow(0, 400, 300).copy_(one.batch.token_T.narrow(0, 0, 300));
+  other.batch.token_T.narrow(0, 1, 400).copy_(one.batch.token_T.narrow(0, 0, 400));
   auto parser = random_parser(one.config);
   const auto boundary = [&](Parser& from, const ParserProblem& problem, double threshold) {
     return from->forward(problem.h_TD, problem.batch, Decision::evaluation(threshold)).boundary_T;
@@ -171,6 +173,9 @@ TEST(Parser, RandomRuleInEvaluationDependsOnSeedAndPositionAlone) {
   EXPECT_TRUE(at::equal(first.narrow(0, 0, 400), boundary(parser, other, 0.1).narrow(0, 1, 400)));
   const auto rate = first.to(at::kDouble).mean().item<double>();
   EXPECT_NEAR(rate, 1 / 2.5, 5 * std::sqrt(0.4 * 0.6 / 400));
+  // Another text has boundaries at other places.
+  const ParserProblem another(BoundaryRule::random, {400, 300}, 8);
+  EXPECT_FALSE(at::equal(first.narrow(0, 0, 400), boundary(parser, another, 0.5).narrow(0, 0, 400)));
   one.config.train.seed = 2;
   auto reseeded = random_parser(one.config);
   EXPECT_FALSE(at::equal(first, boundary(reseeded, one, 0.5)));

@@ -30,15 +30,16 @@ TEST(Uniform, GivesPhiloxKnownAnswers) {
 
 TEST(Uniform, ManyDrawsAreThoseOfOneByOne) {
   const auto draws = uniform_draws(9, DrawUse::boundary, 3, 1000, 40);
-  const auto places = at::tensor({7, 0, 123456789, 7}, at::kLong);
-  const auto chosen = uniform_draws(9, DrawUse::random_rule, 0, places);
+  const auto streams = at::tensor({0, 5, 4095, 5}, at::kLong), places = at::tensor({7, 0, 123456789, 7}, at::kLong);
+  const auto chosen = uniform_draws(9, DrawUse::random_rule, streams, places);
   ASSERT_EQ(draws.scalar_type(), at::kDouble);
   for (int64_t i = 0; i < 40; ++i) {
     EXPECT_EQ(draws[i].item<double>(), uniform_draw(9, DrawUse::boundary, 3, static_cast<uint64_t>(1000 + i)));
   }
   for (int64_t i = 0; i < 4; ++i) {
     EXPECT_EQ(chosen[i].item<double>(),
-              uniform_draw(9, DrawUse::random_rule, 0, static_cast<uint64_t>(places[i].item<int64_t>())));
+              uniform_draw(9, DrawUse::random_rule, static_cast<uint64_t>(streams[i].item<int64_t>()),
+                           static_cast<uint64_t>(places[i].item<int64_t>())));
   }
   EXPECT_EQ(uniform_draws(9, DrawUse::boundary, 3, 0, 0).size(0), 0);
 }
