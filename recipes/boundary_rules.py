@@ -54,6 +54,10 @@ def main():
     body += (f"\nThe half-width of an interval is the smallest difference that its runs could have shown. The cosine rule's threshold, {threshold:g}, and the "
              f"whitespace rule's least length, {length}, are those of their grids that realise the ratio most nearly; the entropy rule's threshold is set "
              "for the ratio before the training.\n")
+    by_ratio = {row["target_ratio"]: row["val_bits_per_byte"] for row in common.read_lines(common.RESULTS / "rows" / "ratios.jsonl")}
+    if len(by_ratio) > 1:
+        body += (f"\nHow far the realised ratios lie apart explains nothing here: learned boundaries trained at targets from {min(by_ratio):g} to {max(by_ratio):g} end "
+                 f"within {max(by_ratio.values()) - min(by_ratio.values()):.4f} bits per byte (rows/ratios.jsonl, one seed).\n")
     if uneven:
         body += f"\nMore than a fifth off the ratio, and so not compared: {', '.join(uneven)}.\n"
     common.page(options, "Boundary rules at one ratio", "Boundaries that are learned end to end, adapted to content, are better than fixed ones (the paper "

@@ -40,7 +40,7 @@ void add(Work& total, const Work& part) {
 
 Decision decision_of(const Config& config, const Batch& batch, int64_t step, const at::Tensor& forced_T) {
   auto decision = Decision::training(uniform_draws(static_cast<uint64_t>(config.train.seed), DrawUse::boundary,
-                                                   static_cast<uint64_t>(step), batch.index_T));
+                                                   at::full_like(batch.index_T, step), batch.index_T));
   decision.forced_T = forced_T;
   return decision;
 }
