@@ -62,7 +62,8 @@ def main():
                  "nats a token", {f"minus {words}": [(size / 1e6, *rest) for size, *rest in of] for words, of in minus.items()}, logarithmic=True)
     body += ("The paper's +2.69 points over twelve benchmarks stand in its Table 2; the arithmetic mean of that table's own DLCM column is 42.24, "
              "a gain of 1.01. Benchmarks say nothing at this size, so held-out text is compared instead. Learning rates are those tuned on "
-             "small.toml and on its baseline, carried over by muP, the head's on mini.toml and on its baseline.\n")
+             "small.toml and on its baseline, carried over by muP, the head's on mini.toml and on its baseline; descents over all rates of mini and mini-llama find none that are "
+             "better on other seeds ([rates](rates.md)).\n")
     common.page(options, "DLCM against a plain transformer of equal FLOPs", "DLCM-2.3B gains 2.69 points over LLaMA-1.3B in zero-shot accuracy (1.01 by "
                 "the mean of its own table).", body, verdict, ["main_comparison"])
 
