@@ -37,13 +37,13 @@ def seeds_at_again(rows, again):
 
 
 def deviation_of(seeds):
-    """The standard deviation that a seed makes, pooled over both models, each with as many seeds."""
+    """(the standard deviation that a seed makes, pooled over both models; its degrees of freedom)."""
     squares, freedom = 0.0, 0
     for plain in (False, True):
         values = [of[plain] for of in seeds.values()]
         squares += sum((value - common.mean(values)) ** 2 for value in values)
         freedom += len(values) - 1
-    return math.sqrt(squares / freedom)
+    return math.sqrt(squares / freedom), freedom
 
 
 def main():
@@ -65,12 +65,12 @@ def main():
              "this seed's initial weights is in all points of a model alike. The corpus is read several times at the largest points.\n")
     seeds, chance = seeds_at_again(micro, again), dict.fromkeys(sizes, by_chance(common.SEED_NOISE))
     if len(seeds) > 1:
-        deviation = max(deviation_of(seeds), common.SEED_NOISE)
-        chance["0.34M parameters"] = by_chance(deviation)
+        deviation, freedom = deviation_of(seeds)
+        chance["0.34M parameters"] = by_chance(max(deviation, common.SEED_NOISE))
         body += f"\nAnother seed, 0.34M parameters, {AGAIN} tokens per parameter:\n\n" + common.table(
             ["seed", "DLCM, nats a token", "plain", "DLCM minus plain"],
             [[seed, f"{of[False]:.4f}", f"{of[True]:.4f}", f"{of[False] - of[True]:+.4f}"] for seed, of in seeds.items()])
-        body += (f"\nA seed's standard deviation is {deviation:.4f} nats there (2 degrees of freedom), so that two single runs may differ by {by_chance(deviation):.3f} nats by chance "
+        body += (f"\nA seed's standard deviation is {deviation:.4f} nats there ({freedom} degrees of freedom), so that two single runs may differ by {by_chance(deviation):.3f} nats by chance "
                  "and more, since so few seeds tell the deviation only roughly.\n")
     told = []
     for size, of in gaps.items():

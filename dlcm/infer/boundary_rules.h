@@ -11,7 +11,7 @@ namespace dlcm {
 
 // An id about to be read.
 struct BoundaryQuestion {
-  int64_t id = 0;
+  int64_t id = 0;              // of the vocabulary; part of the random rule's key
   int64_t position = 0;        // in its document
   int64_t segment_length = 0;  // tokens of the open segment
   float score = 1.0f;          // (1 - cos) / 2, 1 at the first position; of the learned and the cosine rule

@@ -16,6 +16,7 @@ sys.path.insert(0, str(RECIPES))
 import analysis
 import common
 import paper_gaps
+import tokens_per_parameter
 
 
 class Statistics(unittest.TestCase):
@@ -34,6 +35,12 @@ class Statistics(unittest.TestCase):
         centre, half_width = common.paired(differences, dict.fromkeys(differences, 0.0))
         self.assertAlmostEqual(centre, 0.5)
         self.assertAlmostEqual(half_width, 2.571 * 0.3**0.5 / 6**0.5, places=3)
+
+    def test_the_noise_of_a_seed_is_pooled_over_both_models(self):
+        # DLCM 1 and 3 about 2, the plain transformer 1 and 5 about 3: squares 2 and 8, one degree of freedom each.
+        deviation, freedom = tokens_per_parameter.deviation_of({1: {False: 1.0, True: 5.0}, 2: {False: 3.0, True: 1.0}})
+        self.assertAlmostEqual(deviation, 5**0.5)
+        self.assertEqual(freedom, 2)
 
     def test_ranks_that_tie_share_their_mean(self):
         self.assertAlmostEqual(analysis.rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]), 1.0)
